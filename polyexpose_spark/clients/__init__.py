@@ -1,0 +1,156 @@
+"""What ports and ledger reach the outside through: Protocols, and Clients, which builds each on first use.
+
+Nothing is imported or contacted before it is used, so `--mode csv` needs no BigQuery library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+from polyexpose_spark.errors import Refused
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from polyexpose_spark.catalog import Catalog
+    from polyexpose_spark.config import Config
+
+Identifier = tuple[str, ...]
+
+ABSENT = ""
+"""The generation of an object that does not exist."""
+
+
+class Changed(Exception):
+    """A conditional put found another generation than the one expected; nothing was written."""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """One object below a listed prefix: full path, size in bytes."""
+
+    path: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A file put together from parts: size in bytes, and its hash as ``sha256:<hex>`` or ``crc32c:<base64>``."""
+
+    size: int
+    hash: str
+
+
+class Files(Protocol):
+    """Objects in a file system or an object store. Paths are absolute, folders are only prefixes ending in `/`.
+
+    Every method raises TargetFailed (it answered: no right, disk full, ...) or TargetUnavailable (it did not).
+    """
+
+    def read(self, path: str) -> tuple[bytes, str] | None:
+        """Return content and generation of a small object, or None where there is none."""
+        ...
+
+    def put(self, path: str, data: bytes, if_generation: str | None = None) -> str:
+        """Write a small object in one step, so that a reader sees the old or the new; return its generation.
+
+        Args:
+            path: where to.
+            data: the whole content.
+            if_generation: write only where the object has this generation (ABSENT: does not exist).
+
+        Raises:
+            Changed: it has another one.
+        """
+        ...
+
+    def open(self, path: str) -> AbstractContextManager[BinaryIO]:
+        """Open an object for reading, as a stream."""
+        ...
+
+    def list(self, prefix: str) -> Sequence[StoredFile]:
+        """Return all objects below a folder, sorted by path; empty where there is no such folder."""
+        ...
+
+    def move(self, source: str, target: str) -> None:
+        """Move an object; an existing target is replaced."""
+        ...
+
+    def compose(self, parts: Sequence[str], target: str) -> Composed:
+        """Put parts together, in this order, as one object that appears whole; the parts stay."""
+        ...
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete objects; one that is already gone is no error. Folders left empty go as well."""
+        ...
+
+
+@dataclass(frozen=True)
+class View:
+    """A view in the Iceberg catalog: its name, SQL text, columns (name -> comment) and properties."""
+
+    identifier: Identifier
+    sql: str
+    columns: Mapping[str, str]
+    comment: str = ""
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+class Views(Protocol):
+    """The views of the Iceberg catalog."""
+
+    @property
+    def supported(self) -> bool:
+        """Say whether this kind of catalog has views."""
+        ...
+
+    def load(self, identifier: Identifier) -> View | None:
+        """Return the view without a Spark session, or None."""
+        ...
+
+    def replace(self, view: View) -> None:
+        """Create the namespace where it is missing, and create or replace the view in one step."""
+        ...
+
+    def drop(self, identifier: Identifier) -> None:
+        """Drop the view if it is there."""
+        ...
+
+
+class Clients:
+    """One of each client, built on first use."""
+
+    def __init__(self, config: Config, session: Callable[[], SparkSession]) -> None:
+        """Keep the configuration and the way to a session; nothing is built yet."""
+        self.config = config
+        self.session = session
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The Iceberg catalog without a JVM."""
+        from polyexpose_spark.catalog import Catalog
+
+        return Catalog(self.config.catalog)
+
+    @cached_property
+    def views(self) -> Views:
+        """The views of the Iceberg catalog."""
+        from polyexpose_spark.clients.views import IcebergViews
+
+        return IcebergViews(self.catalog, self.session)
+
+    def files(self, location: str) -> Files:
+        """Return the client for the scheme of this location."""
+        if "://" in location and not location.startswith("file://"):
+            raise Refused(f"{location}: only local paths are served so far")
+        return self._local_files
+
+    @cached_property
+    def _local_files(self) -> Files:
+        from polyexpose_spark.clients.files import LocalFiles
+
+        return LocalFiles()

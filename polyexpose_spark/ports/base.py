@@ -1,0 +1,234 @@
+"""Port, the interface of one way of serving, and the values that pass through it.
+
+For the author of a port: one file with the settings of the contract (camelCase), the addresses of the profile
+(snake_case), the type map and the class, in that order; one line in PORTS; nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+
+from pydantic import Field
+
+from polyexpose_spark.documents import Strict, StrictCamel
+from polyexpose_spark.errors import Refused
+from polyexpose_spark.logical import ColumnType, LogicalType
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from polyexpose_spark.catalog import Snapshot
+    from polyexpose_spark.clients import Clients
+    from polyexpose_spark.product import Column, DataProduct, PortSpec
+
+S = TypeVar("S", bound="PortSettings")
+A = TypeVar("A", bound="PortAddresses")
+
+# Told at every named point of a run ("csv.staged", "14 files"): progress for the user.
+StepListener = Callable[[str, str], None]
+
+
+class PortSettings(StrictCamel):
+    """What a contract may say about a port (besides `mode`)."""
+
+    keep_snapshots: int = Field(default=3, ge=1)
+    """How many exposed snapshots stay available for a rollback, the current one included."""
+
+
+class PortAddresses(Strict):
+    """What a profile may say about a port: the block `ports.<mode>`; it wins over the contract."""
+
+
+@dataclass(frozen=True)
+class Native:
+    """How a type is carried: its name at the target, and what a consumer can no longer see (empty: nothing)."""
+
+    name: str
+    loses: str = ""
+
+
+@dataclass(frozen=True)
+class TypeMap:
+    """Each LogicalType in exactly one of the two (a test checks it)."""
+
+    carries: Mapping[LogicalType, Native]
+    refuses: Mapping[LogicalType, str]
+    """Type -> reason."""
+
+
+# Spark cannot open a table with a column of these types, not even for its other columns.
+# Source: Iceberg TypeToSparkType (Spark 3.5 with Iceberg 1.12: tried).
+NOT_READ_BY_SPARK: Mapping[LogicalType, str] = {
+    LogicalType.TIME: "Spark does not support time columns and cannot open the table",
+    LogicalType.TIMESTAMP_NS: "Spark does not support nanosecond timestamps and cannot open the table",
+    LogicalType.TIMESTAMPTZ_NS: "Spark does not support nanosecond timestamps and cannot open the table",
+    LogicalType.VARIANT: "Spark 3.5 does not support variant columns and cannot open the table",
+    LogicalType.GEOMETRY: "Spark does not support geometry columns and cannot open the table",
+    LogicalType.GEOGRAPHY: "Spark does not support geography columns and cannot open the table",
+    LogicalType.UNKNOWN: "Spark 3.5 does not support columns of unknown type and cannot open the table",
+}
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """What is to be exposed: a product at a snapshot, with the columns that the contract and the table agree on."""
+
+    product: DataProduct
+    snapshot: Snapshot
+    columns: tuple[Column, ...]
+    tag: str
+    """Name of the Iceberg tag that keeps the snapshot: ``polyexpose_<product>_<snapshot id>``."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """One line of a plan: what will be done to what."""
+
+    verb: str
+    target: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What publish() will do. Deterministic: the same product, snapshot and settings give the same plan."""
+
+    exposure: Exposure
+    server: str
+    mode: str
+    address: str
+    """The effective address, after the profile's word."""
+    columns: Mapping[str, Native]
+    actions: tuple[Action, ...]
+    digest: str
+    """Kept at the target: the same digest there means that there is nothing to do."""
+    estimated_bytes: int | None = None
+    """Bytes to be written, estimated from metadata; None: nothing is copied."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the target itself says it serves."""
+
+    digest: str
+    snapshot_id: int
+    contract_version: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """What publish() did."""
+
+    uris: tuple[str, ...]
+    rows: int | None
+    """Rows served; None where the port points instead of copying."""
+    bytes_written: int = 0
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Served(Protocol):
+    """The data as it may be served: pinned snapshot, policy applied. All that a port sees of the source."""
+
+    @property
+    def table(self) -> str:
+        """Return the full name of the source table, quoted for Spark SQL; for ports that point."""
+        ...
+
+    def rows(self, split_bytes: int) -> DataFrame:
+        """Return the rows in an order that is the same for the same snapshot on any machine.
+
+        Args:
+            split_bytes: size of the pieces of data files that one task reads.
+        """
+        ...
+
+
+class Port(ABC, Generic[S, A]):
+    """One way of serving a data product."""
+
+    mode: ClassVar[str]
+    """The value of --mode."""
+    revision: ClassVar[int]
+    """Part of the digest: raised when the port's output changes for the same plan."""
+    types: ClassVar[TypeMap]
+    settings_model: ClassVar[type[PortSettings]]
+    address_model: ClassVar[type[PortAddresses]]
+
+    def __init__(self, spec: PortSpec, settings: S, addresses: A, clients: Clients) -> None:
+        """Keep what is handed in; no network, no session."""
+        self.spec = spec
+        self.settings = settings
+        self.addresses = addresses
+        self.clients = clients
+
+    @abstractmethod
+    def address(self, product: DataProduct) -> str:
+        """Return where the product is (to be) served.
+
+        Raises:
+            ConfigError: neither contract nor profile says where.
+        """
+
+    @abstractmethod
+    def plan(self, exposure: Exposure) -> Plan:
+        """Say what publish() would do. No data is read, no session started, nothing written.
+
+        Raises:
+            Refused: a type or a setting that this port cannot keep, naming the column.
+        """
+
+    @abstractmethod
+    def held(self, product: DataProduct) -> Held | None:
+        """Ask the target what it serves; None: nothing of this product. No session is started."""
+
+    @abstractmethod
+    def publish(self, plan: Plan, served: Served, step: StepListener) -> Published:
+        """Carry out the plan. A reader sees the old or the new state; doing it again changes nothing.
+
+        Called only by the holder of the ledger's claim, so never twice at a time for one port of a product.
+
+        Raises:
+            TargetFailed, TargetUnavailable: the target is as it was.
+        """
+
+    @abstractmethod
+    def collect(self, product: DataProduct, kept: tuple[int, ...], step: StepListener) -> None:
+        """Remove what is no longer needed: all but the snapshots in `kept` (newest first) and what is served."""
+
+    def natives(self, columns: tuple[Column, ...]) -> dict[str, Native]:
+        """Return how each column is carried.
+
+        Raises:
+            Refused: a column, or a part of one, is of a type that this port refuses; all of them are named.
+        """
+        refused = [
+            f"column {path}: {type_} is refused by port {self.spec.server} ({self.mode}): {self.types.refuses[type_.kind]}"
+            for column in columns
+            for path, type_ in column.type.walk(column.name)
+            if type_.kind in self.types.refuses
+        ]
+        if refused:
+            raise Refused("\n".join(refused))
+        return {column.name: self.native(column.type) for column in columns}
+
+    def native(self, type_: ColumnType) -> Native:
+        """Return how one type is carried; a port whose names depend on precision and the like overrides it."""
+        return self.types.carries[type_.kind]
+
+    def digest(self, exposure: Exposure, address: str) -> str:
+        """Return the sha256 of all that decides the output: contract, settings, snapshot, schema, port revision."""
+        decides = {
+            "contract": exposure.product.content_digest,
+            "snapshot": exposure.snapshot.id,
+            "columns": [[c.name, str(c.type), c.required] for c in exposure.columns],
+            "settings": self.settings.model_dump(mode="json"),
+            "address": address,
+            "port": [self.mode, self.revision],
+        }
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,313 @@
+"""DataProduct: one contract file (ODCS v3.2), read and checked.
+
+The first of `servers[]`, named `source`, is the Iceberg table; every other server is a port. What is checked here
+needs nothing but the file; whether the table keeps the contract is contract.py's question.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from polyexpose_spark import documents, logical, odcs
+from polyexpose_spark.documents import Document
+from polyexpose_spark.errors import ConfigError, Problem
+from polyexpose_spark.logical import ColumnType, LogicalType
+
+
+@dataclass(frozen=True)
+class Property:
+    """A column, or a part of one, as the contract declares it."""
+
+    name: str
+    logical_type: str | None
+    declared: ColumnType | None
+    """From `physicalType`, in Iceberg's names; None where the contract gives `logicalType` only."""
+    zoned: bool | None
+    """logicalTypeOptions.timezone of a timestamp; None: not said."""
+    required: bool
+    parts: tuple[Property, ...] = ()
+    """Fields of an object, `element` of an array, `key` and `value` of a map; empty: not declared."""
+    description: str = ""
+    primary_key: int = 0
+    """Position in the primary key, from 1; 0: not part of it."""
+    masking: odcs.Masking | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column as it is served: the table's type, the contract's words."""
+
+    name: str
+    type: ColumnType
+    required: bool
+    description: str
+    primary_key: int
+
+
+@dataclass(frozen=True)
+class PortSpec:
+    """One server of the contract that is a port."""
+
+    server: str
+    mode: str
+    settings: BaseModel
+    """The port's own settings, an instance of its `settings_model`."""
+    address: Mapping[str, Any]
+    """The ODCS fields of the server that say where it is (location, namespace, dataset, ...)."""
+    roles: tuple[str, ...]
+    key: str
+    """Where the settings stand in the file, for messages: `servers[2]`."""
+
+
+@dataclass(frozen=True)
+class DataProduct:
+    """One contract file."""
+
+    path: str
+    id: str
+    name: str
+    """Name of the schema object: the exposed view, table or file is called so."""
+    version: str
+    title: str
+    description: str
+    table: tuple[str, ...]
+    """Identifier of the Iceberg table within the catalog: (*namespace, table)."""
+    properties: tuple[Property, ...]
+    ports: tuple[PortSpec, ...]
+    row_filters: tuple[odcs.RowFilter, ...]
+    quality_rules: int
+    """Quality rules in the file; shown as not checked."""
+    state_location: str | None
+    content: Mapping[str, Any]
+    """The contract without servers and state: what a consumer is promised. Part of every plan's digest."""
+
+    @property
+    def source(self) -> str:
+        """The table as `namespace.table`."""
+        return ".".join(self.table)
+
+    @property
+    def content_digest(self) -> str:
+        """sha256 of the content, the same for files that differ in layout or comments only."""
+        text = json.dumps(self.content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load(
+    paths: Sequence[str], port_models: Mapping[str, type[BaseModel]], environment: str | None
+) -> tuple[DataProduct, ...]:
+    """Read every contract named, a folder standing for its `*.odcs.yaml` files.
+
+    Raises:
+        ConfigError: every problem of every file, each with file, line, key and what is allowed.
+    """
+    problems: list[Problem] = []
+    products: list[DataProduct] = []
+    for path in _files(paths):
+        try:
+            products.append(_product(_document(path), port_models, environment))
+        except ConfigError as error:
+            problems += error.problems
+    seen: dict[str, str] = {}
+    for product in products:
+        if product.id in seen:
+            problems.append(Problem(product.path, 0, "id", f"{product.id!r} is also the id of {seen[product.id]}"))
+        seen[product.id] = product.path
+    if problems:
+        raise ConfigError(problems)
+    return tuple(products)
+
+
+def _files(paths: Sequence[str]) -> Iterator[str]:
+    for path in paths:
+        if "://" in path:
+            raise ConfigError([Problem("--product", 0, "", f"{path}: only local files and folders are read so far")])
+        if not Path(path).is_dir():
+            yield path
+            continue
+        found = sorted(str(file) for file in Path(path).glob("*.odcs.yaml"))
+        if not found:
+            raise ConfigError([Problem("--product", 0, "", f"{path}: no *.odcs.yaml file in this folder")])
+        yield from found
+
+
+def _document(path: str) -> Document:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([Problem(path, 0, "", f"cannot be read: {error}")]) from None
+    return documents.parse(text, path)
+
+
+def _product(document: Document, port_models: Mapping[str, type[BaseModel]], environment: str | None) -> DataProduct:
+    data = document.data
+    problems = list(odcs.problems(document))
+    if problems:  # the rest relies on the shape that the schema promises
+        raise ConfigError(problems)
+    problems += _shape(document)
+    if problems:
+        raise ConfigError(problems)
+    schema = data["schema"][0]
+    properties = tuple(
+        _property(document, each, ("schema", 0, "properties", i), each["name"], problems)
+        for i, each in enumerate(schema["properties"])
+    )
+    ports = tuple(_ports(document, port_models, environment, problems))
+    if problems:
+        raise ConfigError(problems)
+    described = data.get("description") or {}
+    state = odcs.own(data.get("customProperties"), "state")
+    filters = odcs.own(data.get("customProperties"), "policies") or []
+    return DataProduct(
+        path=document.name,
+        id=data["id"],
+        name=schema["name"],
+        version=str(data["version"]),
+        title=str(data.get("name") or schema["name"]),
+        description=str(schema.get("description") or described.get("purpose") or ""),
+        table=_table(data),
+        properties=properties,
+        ports=ports,
+        row_filters=tuple(odcs.RowFilter.model_validate(each) for each in filters),
+        quality_rules=sum(len(each.get("quality") or ()) for each in (schema, *schema["properties"])),
+        state_location=state["location"] if state else None,
+        content=_content(data),
+    )
+
+
+def _content(data: Mapping[str, Any]) -> dict[str, Any]:
+    content = {key: value for key, value in data.items() if key not in ("servers", "customProperties")}
+    content["customProperties"] = [
+        each for each in data.get("customProperties") or () if each.get("property") != "state"
+    ]
+    return content
+
+
+def _table(data: Mapping[str, Any]) -> tuple[str, ...]:
+    schema = data["schema"][0]
+    name = str(schema.get("physicalName") or schema["name"])
+    namespace = str(data["servers"][0].get("namespace") or "")
+    return tuple(name.split(".")) if "." in name else (*namespace.split("."), name)
+
+
+def _shape(document: Document) -> Iterator[Problem]:
+    """Yield what ODCS allows and one product per file does not."""
+    data = document.data
+    schema, servers = data.get("schema") or [], data.get("servers") or []
+    if not str(data["id"]).replace("-", "").replace("_", "").isalnum():
+        yield document.problem(("id",), f"{data['id']!r}: letters, digits, - and _ only (it names tags and folders)")
+    if len(schema) != 1:
+        message = f"exactly one object is allowed (a data product is one table); {len(schema)} found"
+        yield document.problem(("schema",), message)
+    elif not schema[0].get("properties"):
+        yield document.problem(("schema", 0), "properties are required: the columns of the product")
+    else:
+        nameless = [i for i, each in enumerate(schema[0]["properties"]) if not each.get("name")]
+        for index in nameless:
+            yield document.problem(("schema", 0, "properties", index), "a column needs a name")
+        name = str(schema[0].get("physicalName") or schema[0].get("name") or "")
+        if "." not in name and servers and not servers[0].get("namespace"):
+            yield document.problem(("schema", 0, "physicalName"), "write namespace.table, or servers[0].namespace")
+    if not servers or servers[0].get("server") != "source" or servers[0].get("type") != "iceberg":
+        yield document.problem(("servers",), "the first server is the Iceberg table: {server: source, type: iceberg}")
+    names = [str(each.get("server")) for each in servers]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield document.problem(("servers", index, "server"), f"{name!r} is written twice; names are unique")
+
+
+def _ports(
+    document: Document,
+    port_models: Mapping[str, type[BaseModel]],
+    environment: str | None,
+    problems: list[Problem],
+) -> Iterator[PortSpec]:
+    for index, server in enumerate(document.data["servers"]):
+        path: documents.Path = ("servers", index)
+        if index == 0 or server.get("environment") not in (None, environment):
+            continue
+        value = odcs.own(server.get("customProperties"), "port")
+        if not isinstance(value, dict):
+            example = "{property: port, vendor: polyexpose, value: {mode: csv}}"
+            problems.append(document.problem(path, f"every server after `source` is a port: add customProperties {example}"))
+            continue
+        below = odcs.own_path(server.get("customProperties"), path, "port")
+        mode = str(value.get("mode"))
+        if mode not in port_models:
+            message = f"{mode!r} is not allowed; allowed: {', '.join(sorted(port_models))}"
+            problems.append(document.problem((*below, "mode"), message))
+            continue
+        given = {key: each for key, each in value.items() if key != "mode"}
+        settings = documents.validate(port_models[mode], given, document, below)
+        if isinstance(settings, list):
+            problems += settings
+            continue
+        address = {key: each for key, each in server.items() if key not in ("customProperties", "roles")}
+        roles = tuple(str(each["role"]) for each in server.get("roles") or () if each.get("role"))
+        yield PortSpec(str(server["server"]), mode, settings, address, roles, documents.dotted(path))
+
+
+def _property(
+    document: Document, data: Mapping[str, Any], path: documents.Path, name: str, problems: list[Problem]
+) -> Property:
+    declared: ColumnType | None = None
+    physical = data.get("physicalType")
+    if physical and str(physical).lower() not in ("struct", "list", "map", "array"):
+        try:
+            declared = logical.parse(str(physical))
+        except ValueError as error:
+            problems.append(document.problem((*path, "physicalType"), str(error)))
+    options = data.get("logicalTypeOptions") or {}
+    masking = odcs.own(data.get("customProperties"), "masking")
+    return Property(
+        name=name,
+        logical_type=data.get("logicalType"),
+        declared=declared,
+        zoned=options.get("timezone"),
+        required=bool(data.get("required", False)),
+        parts=tuple(_parts(document, data, path, problems)),
+        description=str(data.get("description") or ""),
+        primary_key=int(data.get("primaryKeyPosition") or 1) if data.get("primaryKey") else 0,
+        masking=odcs.Masking.model_validate(masking) if masking else None,
+    )
+
+
+def _parts(
+    document: Document, data: Mapping[str, Any], path: documents.Path, problems: list[Problem]
+) -> Iterator[Property]:
+    for index, each in enumerate(data.get("properties") or ()):
+        below = (*path, "properties", index)
+        if not each.get("name"):
+            problems.append(document.problem(below, "a field needs a name"))
+            continue
+        yield _property(document, each, below, each["name"], problems)
+    if data.get("items"):
+        yield _property(document, data["items"], (*path, "items"), "element", problems)
+    for part in ("key", "value"):
+        if (data.get("map") or {}).get(part):
+            yield _property(document, data["map"][part], (*path, "map", part), part, problems)
+
+
+# ODCS logical type -> the Iceberg types it can stand for, where no physicalType is given.
+# Source: ODCS v3.2, "Logical types"; Iceberg spec, "Primitive types".
+STANDS_FOR: Mapping[str, frozenset[LogicalType]] = {
+    "boolean": frozenset({LogicalType.BOOLEAN}),
+    "integer": frozenset({LogicalType.INT, LogicalType.LONG}),
+    "number": frozenset({LogicalType.FLOAT, LogicalType.DOUBLE, LogicalType.DECIMAL, LogicalType.INT, LogicalType.LONG}),
+    "string": frozenset({LogicalType.STRING, LogicalType.UUID, LogicalType.FIXED, LogicalType.BINARY}),
+    "date": frozenset({LogicalType.DATE}),
+    "time": frozenset({LogicalType.TIME}),
+    "timestamp": frozenset(
+        {LogicalType.TIMESTAMP, LogicalType.TIMESTAMPTZ, LogicalType.TIMESTAMP_NS, LogicalType.TIMESTAMPTZ_NS}
+    ),
+    "object": frozenset({LogicalType.STRUCT}),
+    "array": frozenset({LogicalType.LIST}),
+    "map": frozenset({LogicalType.MAP}),
+}
