@@ -156,6 +156,8 @@ class Port(ABC, Generic[S, A]):
     """The value of --mode."""
     revision: ClassVar[int]
     """Part of the digest: raised when the port's output changes for the same plan."""
+    points: ClassVar[bool] = False
+    """True where the target points at the tagged snapshot instead of copying it: no tag, no exposure."""
     types: ClassVar[TypeMap]
     settings_model: ClassVar[type[PortSettings]]
     address_model: ClassVar[type[PortAddresses]]
