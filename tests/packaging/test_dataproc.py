@@ -61,7 +61,10 @@ def test_a_parameter_replaces_the_value_behind_its_flag(template: dict[str, Any]
 
 
 def test_the_steps_plan_expose_and_then_tell(template: dict[str, Any]) -> None:
-    order = [(step["stepId"], step.get("prerequisiteStepIds", []), step["pysparkJob"]["args"][1]) for step in template["jobs"]]
+    order = [
+        (step["stepId"], step.get("prerequisiteStepIds", []), step["pysparkJob"]["args"][1])
+        for step in template["jobs"]
+    ]
     assert order == [("plan", [], "plan"), ("expose", ["plan"], "all"), ("status", ["expose"], "status")]
 
 
