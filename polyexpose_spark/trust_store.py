@@ -1,7 +1,7 @@
 """Hand the machine's certificate authorities to a Java that does not know them.
 
-An installed Java is looked after by the machine. The Java of a PyPI wheel brings a list of its own, in which the
-authority of a company's proxy is missing, so that `pip` reaches its registry and Java does not.
+An installed Java is looked after by the machine. The Java of a PyPI wheel brings a list of its own, in which
+the authority of a company's proxy is missing, so that `pip` reaches its registry and Java does not.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PASSWORD = "changeit"  # noqa: S105 -- Java's own default; it guards nothing, t
 
 
 def bundle() -> Path | None:
-    """Return the file with the machine's certificate authorities, SSL_CERT_FILE first; None where there is none."""
+    """Return the file with the machine's certificate authorities, SSL_CERT_FILE first; None: no such file."""
     default = ssl.get_default_verify_paths()
     places = (os.environ.get("SSL_CERT_FILE"), default.cafile, default.openssl_cafile, *_BUNDLES)
     return next((Path(place) for place in places if place and Path(place).is_file()), None)

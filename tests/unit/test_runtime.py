@@ -59,7 +59,7 @@ def line(tmp_path: Path, cache: Path) -> Line:
     )
 
 
-# --- What is shipped ------------------------------------------------------------------------------------------
+# --- What is shipped ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "conf" / "jars").glob("*-*.xml")), ids=lambda file: file.stem)
@@ -79,7 +79,7 @@ def test_an_unknown_line_names_the_known_ones() -> None:
         runtime.jars("spark-9.9")
 
 
-# --- Java -----------------------------------------------------------------------------------------------------
+# --- Java ---------------------------------------------------------------------------------------------------
 
 
 def test_java_home_is_used_when_it_is_the_right_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ def test_java_reads_the_machines_certificates(tmp_path: Path) -> None:
     assert done.stdout.count("trustedCertEntry") == pem.count("BEGIN CERTIFICATE")
 
 
-# --- Jars -----------------------------------------------------------------------------------------------------
+# --- Jars ---------------------------------------------------------------------------------------------------
 
 
 def test_jars_are_fetched_once(line: Line, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -168,7 +168,7 @@ def test_two_processes_fetch_at_once(line: Line) -> None:
     assert {path.name: path.read_bytes() for path in first} == JARS
 
 
-# --- Class-data archive ---------------------------------------------------------------------------------------
+# --- Class-data archive -------------------------------------------------------------------------------------
 
 
 def test_an_archive_for_other_jars_is_not_used(
@@ -201,7 +201,7 @@ def test_an_archive_for_another_java_is_not_used(tmp_path: Path, cache: Path) ->
     assert runtime.archive_path([], java) != archive
 
 
-# --- Settings -------------------------------------------------------------------------------------------------
+# --- Settings -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
