@@ -135,7 +135,7 @@ class _Exposing:
 
     def _receipt(self, prepared: Prepared | None, plan_: Plan | None, **values: Any) -> Receipt:
         of, pinned = self.of, prepared.exposure.snapshot if prepared else None
-        checks = (Check(name="columns", verdict="passed"),) if prepared else ()
+        checks: tuple[Check, ...] = (Check(name="columns", verdict="passed"),) if prepared else ()
         if of.quality_rules:
             checks += (Check(name="quality", verdict="not checked", detail=f"{of.quality_rules} rule(s)"),)
         return Receipt(
