@@ -14,10 +14,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from polyexpose_spark import config, ports, runtime
+from polyexpose_spark import config, runtime
 from polyexpose_spark.class_data import make_class_data_archive
 from polyexpose_spark.errors import PolyexposeError
 from polyexpose_spark.session import spark_conf
+from polyexpose_spark.workspace import address_models
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +30,7 @@ def provision(
 
     Raises ConfigError (no Java, a wrong jar, a wrong configuration) and TargetUnavailable (no network).
     """
-    models = {mode: ports.port_class(mode).address_model for mode in ports.PORTS}
-    configuration = config.load(profile, files, settings, models)
+    configuration = config.load(profile, files, settings, address_models())
     java = runtime.java_home()
     class_path = runtime.jars()
     make_class_data_archive(spark_conf(configuration), class_path, java)
