@@ -7,6 +7,7 @@
 # Two builds of one commit give the same bytes. PYTHON: the interpreter; by default that of .venv, else python3.
 set -euo pipefail
 cd "$(dirname "$0")"
+umask 022 # the permissions of what the build itself writes are in the wheel
 
 python=${PYTHON:-}
 if [ -z "$python" ]; then
