@@ -18,6 +18,7 @@ from polyexpose_spark.errors import ConfigError, ExitCode, PolyexposeError, Prob
 from polyexpose_spark.ports import PORTS
 
 if TYPE_CHECKING:
+    from polyexpose_spark.ports.base import StepListener
     from polyexpose_spark.workspace import Request
 
 _MODES = {
@@ -74,9 +75,15 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; errors are one line each on stderr."""
+def main(argv: Sequence[str] | None = None, progress: StepListener | None = None) -> int:
+    """Run one command and return its exit code; errors are one line each on stderr.
+
+    Args:
+        argv: the arguments; those of the process where None.
+        progress: told every step; lines on stderr where None.
+    """
     arguments = parser().parse_args(argv)
+    arguments.progress = progress or Progress()
     _configure_logging(arguments.verbose)
     try:
         _check(arguments)
@@ -157,7 +164,7 @@ def _request(arguments: argparse.Namespace) -> Request:
 def _run(arguments: argparse.Namespace) -> int:
     from polyexpose_spark import app
 
-    receipts = app.run(_request(arguments), Progress())
+    receipts = app.run(_request(arguments), arguments.progress)
     _show("receipts", receipts, arguments.output)
     return app.exit_code(receipts)
 
@@ -182,7 +189,7 @@ def _sample(arguments: argparse.Namespace) -> int:
     from polyexpose_spark import sample
     from polyexpose_spark.workspace import Workspace
 
-    _show("samples", sample.load(Workspace(_request(arguments)).clients, Progress()), arguments.output)
+    _show("samples", sample.load(Workspace(_request(arguments)).clients, arguments.progress), arguments.output)
     return ExitCode.DONE
 
 
@@ -271,3 +278,7 @@ def _say_error(text: str) -> None:
 def _configure_logging(verbose: bool) -> None:
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("py4j").setLevel(logging.ERROR)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,97 @@
+"""What a user sees when a configuration is right, and when it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from polyexpose_spark import config
+from polyexpose_spark.errors import ConfigError, ExitCode
+from polyexpose_spark.workspace import address_models
+
+
+def load(*settings: str, files: tuple[str, ...] = (), profile: str = "local") -> config.Config:
+    return config.load(profile, files, settings, address_models())
+
+
+def problems(*settings: str, files: tuple[str, ...] = (), profile: str = "local") -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(*settings, files=files, profile=profile)
+    assert caught.value.exit_code == ExitCode.CONFIG
+    return str(caught.value).splitlines()
+
+
+def test_local_profile_keeps_everything_below_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = load()
+    assert found.catalog.warehouse == str(tmp_path / ".polyexpose/warehouse")
+    assert found.state.location == str(tmp_path / ".polyexpose/state")
+
+
+def test_later_wins_over_earlier(tmp_path: Path) -> None:
+    file = tmp_path / "more.yaml"
+    file.write_text("spark: {master: 'local[7]', driver_memory: 3g}\n")
+    found = load("spark.master=local[9]", files=(str(file),))
+    assert (found.spark.master, found.spark.driver_memory) == ("local[9]", "3g")
+
+
+def test_all_problems_at_once_each_with_file_line_key_and_what_is_allowed(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("catalog:\n  typ: rest\nspark:\n  provision: perhaps\n\nnonsense: 1\n")
+    found = problems("catalog.type=oracle", files=(str(file),))
+    assert len(found) == 4
+    assert f"{file}:2: catalog.typ: unknown key; known keys: name, password, properties, type, uri, user, warehouse" in found
+    assert any(line.startswith(f"{file}:4: spark.provision: ") and "perhaps" in line for line in found)
+    assert f"{file}:6: nonsense: unknown key; known keys: catalog, environment, ports, spark, state" in found
+    assert any("'oracle' is not allowed; allowed: jdbc, rest, hadoop or hive" in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (("nonsense",), "'nonsense' is not key=value"),
+        (("ports.ftp.root=/x",), "unknown port; known ports: csv, sql"),
+        (("ports.csv.rot=/x",), "unknown key; known keys: root"),
+        (("catalog.uri=jdbc:mysql://x",), "starts with jdbc:sqlite: or jdbc:postgresql://"),
+        (("catalog.type=rest", "catalog.uri="), "a rest catalog needs `uri`"),
+    ],
+)
+def test_bad_settings_are_one_line(settings: tuple[str, ...], expected: str) -> None:
+    assert any(expected in line for line in problems(*settings))
+
+
+def test_unknown_profile_lists_the_known_ones() -> None:
+    assert problems(profile="aws") == ["--profile: 'aws' is not known; allowed: gcp, local"]
+
+
+def test_a_secret_written_out_is_refused_and_not_repeated() -> None:
+    [line] = problems("catalog.password=hunter2")
+    assert "hunter2" not in line
+    assert "env:NAME, file:PATH or sm://PROJECT/SECRET" in line
+
+
+def test_another_type_replaces_the_block_of_the_first(tmp_path: Path) -> None:
+    found = load("catalog.type=rest", "catalog.uri=http://127.0.0.1:1")
+    assert found.catalog.uri == "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: 1\na: 2\n", ":2: a: this key is written twice; keep one"),
+        ("- 1\n", ":1: a mapping of keys to values is expected"),
+        ("a: [1\n", "not YAML"),
+    ],
+)
+def test_files_that_are_no_mapping(tmp_path: Path, text: str, expected: str) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    assert any(expected in line for line in problems(files=(str(file),)))
+
+
+def test_a_file_that_is_not_there() -> None:
+    [line] = problems(files=("nowhere.yaml",))
+    assert line.startswith("nowhere.yaml: cannot be read")
