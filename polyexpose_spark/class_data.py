@@ -84,7 +84,7 @@ def _has_base_archive(java: Path) -> bool:
         return True
     partial = base.with_suffix(".partial")
     command = [str(java / "bin" / "java"), "-Xshare:dump", f"-XX:SharedArchiveFile={partial}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 -- our own words
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0 and partial.is_file():
         partial.replace(base)
         return True
@@ -123,7 +123,7 @@ def _train(conf: Mapping[str, str], java: Path, archive: Path) -> bool:
         }
         try:
             with log.open("w") as output:
-                done = subprocess.run(  # noqa: S603 -- our own words and paths
+                done = subprocess.run(
                     [*command, str(script), folder],
                     stdout=output,
                     stderr=subprocess.STDOUT,

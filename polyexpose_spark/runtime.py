@@ -156,7 +156,7 @@ def _installed_javas(majors: Sequence[str]) -> Iterator[Path]:
         yield from (Path(str(entry) + rest) for entry in sorted(Path(root).glob("*"), reverse=True))
     if Path("/usr/libexec/java_home").exists():  # macOS: also knows what Homebrew linked
         for major in majors:
-            found = subprocess.run(  # noqa: S603 -- fixed path, major from our own file
+            found = subprocess.run(
                 ["/usr/libexec/java_home", "-F", "-v", major], capture_output=True, text=True, check=False
             )
             if found.returncode == 0:
@@ -218,7 +218,7 @@ def _fetch(line: Line) -> None:
     command += ["-cache", str(partial / "ivy"), "-ivy", str(partial / "ivy.xml")]
     command += ["-retrieve", str(partial / "jars" / "[artifact]-[revision](-[classifier]).[ext]")]
     try:
-        done = subprocess.run(  # noqa: S603 -- our own words and paths
+        done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=_FETCH_SECONDS
         )
         if done.returncode != 0:

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# The main job on a laptop, as `make demo` runs it: sample data into a local Iceberg catalog, exposed at one snapshot,
+# and what each consumer then sees. Run again it changes nothing and says so.
+# Usage: infra/local/demo.sh PROPERTIES   (the file that `make setup` writes)
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+properties=$1
+products=conf/products
+
+python=$PWD/.venv/bin/python
+JAVA_HOME=$(cat "$properties.java-home")
+SPARK_HOME=$("$python" -c 'from polyexpose_spark.runtime import spark_home; print(spark_home())')
+# Python on the driver and in Spark's workers: the one with the packages, whatever is on the PATH.
+export JAVA_HOME SPARK_HOME PYSPARK_PYTHON=$python
+
+bold=$(tput bold 2>/dev/null || true)
+plain=$(tput sgr0 2>/dev/null || true)
+title() { printf '\n%s%s%s\n' "$bold" "$1" "$plain"; }
+said() { printf '  $ %s\n' "$*"; }
+submit() {
+  said "spark-submit --properties-file $properties --py-files dist/polyexpose_spark.zip dist/main.py $*"
+  "$SPARK_HOME/bin/spark-submit" --properties-file "$properties" --py-files dist/polyexpose_spark.zip dist/main.py "$@"
+}
+
+title "1. Sample data: the flights that left New York City in 2013, into a local Iceberg catalog"
+echo "  Spark's own log: $PWD/.polyexpose/log/spark.log"
+submit --mode sample
+
+title "2. Expose every contract of $products at every port, each at one snapshot"
+submit --mode all --product "$products"
+
+title "3. What an analyst sees: SQL on the exposed view"
+query="SELECT carrier, COUNT(*) AS flights, ROUND(AVG(arr_delay), 1) AS minutes_late
+  FROM nyc_exposed.flights GROUP BY carrier ORDER BY flights DESC LIMIT 5"
+said ".venv/bin/polyexpose --mode sql --query \"$query\""
+.venv/bin/polyexpose --mode sql --query "$query"
+
+title "4. What a data scientist sees: CSV with a Frictionless data package"
+"$python" infra/local/show_csv.py nyc-flights "$products"
+
+title "5. What an operator sees: which snapshot is exposed where, and how far behind"
+said ".venv/bin/polyexpose --mode status --product $products"
+.venv/bin/polyexpose --mode status --product "$products"
+
+title "Next, try"
+cat <<EOF
+  .venv/bin/polyexpose --mode sql --describe nyc.flights
+  .venv/bin/polyexpose --mode plan --product $products/flights.odcs.yaml
+  .venv/bin/polyexpose --mode sql --query "INSERT INTO nyc.airlines VALUES ('ZZ', 'Zeppelin Air')" --allow-writes
+  .venv/bin/polyexpose --mode all --product $products/airlines.odcs.yaml    # exposes the new row; the rest stays as it is
+EOF
