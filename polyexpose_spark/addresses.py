@@ -6,9 +6,10 @@ import re
 
 # user:password@ of any scheme; jdbc: before the scheme does not matter.
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]*@")
-# password=..., "token": "...", Authorization: Bearer ...; the value up to what ends it in an address or message.
+# password=..., "token": "...", Authorization: Bearer ...; up to what ends a value in an address or message.
 _SECRET = re.compile(
-    r"(?i)\b((?:[\w.-]*(?:password|passwd|pwd|secret|token|credential|api[_-]?key|signature))[\"']?\s*[=:]\s*|bearer\s+)"
+    r"(?i)\b((?:[\w.-]*(?:password|passwd|pwd|secret|token|credential|api[_-]?key|signature))"
+    r"(?:[\"']?\s*=\s*|[\"']\s*:\s*)|bearer\s+)"
     r"(\"[^\"]*\"|'[^']*'|[^\s,;&\"']+)"
 )
 

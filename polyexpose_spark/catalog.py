@@ -100,15 +100,15 @@ class Table:
 
 
 KINDS_WITH_VIEWS = frozenset({"jdbc", "rest"})
-"""Catalog types whose views are read and written here. hadoop has none; hive's are not read without a JVM so far."""
+"""Catalog types whose views are read and written here. hadoop has none; hive's are not read without a JVM."""
 
 
 class Catalog:
     """The catalog of the profile. Each call asks the catalog anew, and none writes anything.
 
-    Every method raises TargetUnavailable where the catalog cannot be reached or is locked, TargetFailed where it
-    refuses (sign-in, rights) or where what it points to cannot be read, ConfigError where the driver for it is not
-    installed or a secret is not there: one line, with the catalog's address and without credentials.
+    Every method raises TargetUnavailable where the catalog cannot be reached or is locked, TargetFailed where
+    it refuses (sign-in, rights) or where what it points to cannot be read, ConfigError where its driver or a
+    secret is missing: one line, with the catalog's address and without credentials.
     """
 
     def __init__(self, config: CatalogConfig) -> None:

@@ -16,8 +16,8 @@ _DRIVERS = {
     "hive_metastore": "pip install 'pyiceberg[hive]'",
 }
 
-# Classes are known by name: importing the libraries of every kind of catalog only to name their errors takes longer
-# than the answer.
+# Classes are known by name: importing the libraries of every kind of catalog only to name their errors takes
+# longer than the answer.
 _UNAVAILABLE = frozenset(
     {
         "ConnectionError",  # of Python and of requests
@@ -73,8 +73,8 @@ def _told(error: Exception, catalog: str, what: str) -> PolyexposeError | None:
         return _of_database(error, catalog, what)
     if names & _SIGN_IN:
         return TargetFailed(
-            f"{what}{catalog} refuses access ({_line(error)}); check the secrets and properties of `catalog` in the "
-            "profile (credential, token, scope) and what they are allowed to see"
+            f"{what}{catalog} refuses access ({_line(error)}); check the secrets and properties of `catalog` "
+            "in the profile (credential, token, scope) and what they are allowed to see"
         )
     if names & _UNAVAILABLE and "FileNotFoundError" not in names:
         return TargetUnavailable(f"{what}{catalog} did not answer: {_line(error)}")

@@ -1,6 +1,6 @@
-"""The kinds of Iceberg catalog, read through pyiceberg: jdbc (SQLite, PostgreSQL), rest, hive, hadoop (folders).
+"""The kinds of Iceberg catalog, read through pyiceberg: jdbc (SQLite, PostgreSQL), rest, hive, hadoop.
 
-Imported on first use only: pyiceberg takes its time. Nothing here writes, and nothing is made where nothing is.
+Imported on first use only: pyiceberg takes its time. Nothing here writes; where nothing is, nothing is made.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ANSWER_SECONDS = 30
 
 
 class Kind(ABC):
-    """One kind of catalog. Metadata is None where there is no such table or view; errors are the library's own."""
+    """One kind of catalog. None stands for what is not there; errors are the library's own."""
 
     def __init__(self, config: CatalogConfig) -> None:
         """Keep the settings; nothing is contacted yet."""
@@ -141,8 +141,8 @@ class SqlKind(Kind):
         from sqlalchemy import URL
 
         if file is not None:
-            # mode=rw: a file that went away in between is not made again. Not ro: the journal of a killed writer
-            # can only be rolled back by a reader that may write.
+            # mode=rw: a file that went away in between is not made again. Not ro: only who may write can roll
+            # back the journal of a killed writer.
             query = {"mode": "rw", "uri": "true", "timeout": str(ANSWER_SECONDS)}
             url = URL.create("sqlite", database=f"file:{quote(str(file))}", query=query)
             return url.render_as_string(hide_password=False)
@@ -280,7 +280,7 @@ class RestKind(Kind):
     def views(self, namespace: Identifier) -> list[Identifier]:
         """Return the views of a namespace."""
         try:
-            return self._catalog.list_views(namespace)
+            return list(self._catalog.list_views(namespace))
         except NoSuchNamespaceError:
             return []
 
@@ -289,7 +289,8 @@ class RestKind(Kind):
         if not self.has_views():
             return None
         try:
-            return self._catalog.load_view(identifier).metadata
+            metadata: ViewMetadata = self._catalog.load_view(identifier).metadata
+            return metadata
         except (NoSuchViewError, NoSuchNamespaceError):
             return None
 
@@ -369,7 +370,7 @@ class HadoopKind(Kind):
         versions = self._versions(identifier)
         if not versions:
             return None
-        # version-hint.text is only a hint and may lag behind; Iceberg itself goes on from it to the newest version.
+        # version-hint.text may lag behind; Iceberg itself goes on from it to the newest version.
         location = "/".join(
             (str(self.config.warehouse).rstrip("/"), *identifier, "metadata", versions[-1][1])
         )

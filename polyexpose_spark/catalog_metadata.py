@@ -54,7 +54,7 @@ def _snapshot(snapshot: IcebergSnapshot, current_schema_id: int) -> Snapshot:
         parent_id=snapshot.parent_snapshot_id,
         committed_at=snapshot.timestamp_ms,
         operation=snapshot.summary.operation.value if snapshot.summary else "",
-        # Snapshots older than schema ids have none; Iceberg reads them with the current schema (SnapshotUtil.schemaFor).
+        # Snapshots older than schema ids have none: read with the current schema (SnapshotUtil.schemaFor).
         schema_id=current_schema_id if snapshot.schema_id is None else snapshot.schema_id,
         records=_number(summary.get("total-records")),
         bytes=_number(summary.get("total-files-size")),

@@ -21,8 +21,8 @@ _NAMED = 10
 _PINNED = "polyexpose_pinned"
 """The catalog of tables as they were planned; Iceberg's own, made for its table maintenance."""
 
-# Everything that decides which pieces of which files one task reads, and in which order, is given: left out, Iceberg
-# takes it from the table, the session or the number of cores. The values are Iceberg's own defaults.
+# Everything that decides which pieces of which files one task reads, and in which order, is given: left out,
+# Iceberg takes it from the table, the session or the number of cores. The values are Iceberg's own defaults.
 _LOOKBACK = 10
 _FILE_OPEN_COST = 4 * 1024 * 1024
 
@@ -33,12 +33,12 @@ def pin(table: Table, snapshot_id: int | None = None, as_of: str | None = None) 
     Args:
         table: the table as the catalog describes it.
         snapshot_id: a live snapshot.
-        as_of: name of a tag or branch, otherwise a time in ISO 8601 (without zone: UTC; a date: its midnight):
+        as_of: name of a tag or branch; or else a time in ISO 8601 (without zone: UTC; a date: its midnight):
             the snapshot that was the current one at that time.
 
     Raises:
         ConfigError: `as_of` is neither a ref nor a time; both are given.
-        TargetFailed: no such live snapshot, none at that time, or the table has none at all; says what is live.
+        TargetFailed: no such live snapshot, none at that time, or none at all; says what is live.
     """
     name = ".".join(table.identifier)
     if snapshot_id is not None and as_of is not None:
@@ -83,8 +83,8 @@ def _milliseconds(table: Table, text: str) -> int:
         refs = ", ".join(f"{table.refs[name].kind} {name}" for name in names[:_NAMED])
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         message = (
-            f"{text!r} is neither a tag or branch of table {'.'.join(table.identifier)} ({refs or 'it has none'}{more}) "
-            "nor a time in ISO 8601 (2026-11-24T10:00:00Z); a snapshot id is given by --snapshot"
+            f"{text!r} is neither a time in ISO 8601 (2026-11-24T10:00:00Z) nor a tag or branch of table "
+            f"{'.'.join(table.identifier)} ({refs or 'it has none'}{more}); for a snapshot id: --snapshot"
         )
         raise ConfigError([Problem("--as-of", 0, "", message)]) from None
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
@@ -127,9 +127,9 @@ def has_jvm(session: SparkSession) -> bool:
 def read(session: SparkSession, name: str, snapshot_id: int, split_bytes: int) -> DataFrame:
     """Return all rows of a snapshot, in that snapshot's own columns and in the same order on any machine.
 
-    Equal snapshots come in equal partitions of equal rows: the files are planned once, sorted by path, and grouped
-    by given sizes only. (Iceberg's own order changes from read to read.) What is committed afterwards, even that the
-    table is dropped from the catalog, changes nothing.
+    Equal snapshots come in equal partitions of equal rows: the files are planned once, sorted by path, and
+    grouped by given sizes only. (Iceberg's own order changes from read to read.) Later commits, and even a
+    drop of the table that leaves its files, change nothing.
 
     Args:
         session: a session with a JVM.
@@ -155,21 +155,22 @@ def read(session: SparkSession, name: str, snapshot_id: int, split_bytes: int) -
 
 
 class _Iceberg:
-    """Iceberg's own planning and reading in the JVM: a fixed number of calls, however many files there are."""
+    """Iceberg's own planning and reading in the JVM: as many calls for one file as for a hundred thousand."""
 
     def __init__(self, session: SparkSession) -> None:
         self.session = session
-        self.jvm: Any = session._jvm
-        self.org: Any = self.jvm.org.apache.iceberg
-        self.loader: Any = self.jvm.java.lang.Thread.currentThread().getContextClassLoader()
-        self.handles: Any = self.jvm.java.lang.invoke.MethodHandles
+        jvm: Any = session._jvm
+        self.jvm = jvm
+        self.org: Any = jvm.org.apache.iceberg
+        self.loader: Any = jvm.java.lang.Thread.currentThread().getContextClassLoader()
+        self.handles: Any = jvm.java.lang.invoke.MethodHandles
         self.lookup: Any = self.handles.publicLookup()
 
     def pinned(self, name: str, snapshot_id: int) -> Any:
         """Return the table as it is now, fixed, with the columns of the snapshot.
 
-        A staged read (rows) takes its columns from the table's current schema, so a column dropped since could not
-        be read, and one added since would be: the copy has the snapshot's schema as its current one.
+        A staged read (rows) takes its columns from the table's current schema: a column dropped since could
+        not be read, and one added since would be. So the copy has the snapshot's schema as its current one.
         """
         table = self.org.spark.Spark3Util.loadIcebergTable(self.session._jsparkSession, name)
         snapshot = table.snapshot(snapshot_id)
@@ -184,7 +185,7 @@ class _Iceberg:
         return self.org.BaseTable(self.org.StaticTableOperations(metadata, table.io()), table.name())
 
     def planned(self, table: Any, snapshot_id: int) -> Any:
-        """Return the scan tasks of a snapshot as a Java list, one per data file, sorted by the file's path."""
+        """Return the scan tasks of a snapshot as a Java list, one per data file, sorted by path."""
         planned = table.newScan().useSnapshot(snapshot_id).planFiles()
         try:
             tasks = self.org.relocated.com.google.common.collect.Lists.newArrayList(planned)
@@ -203,7 +204,7 @@ class _Iceberg:
         return order
 
     def _of_file(self, method: str, returns: str) -> Any:
-        """Return `task -> task.file().<method>()` as a Java function, so that no call crosses over per task."""
+        """Return `task -> task.file().<method>()` as a Java function: no call crosses over per task."""
         file = self._virtual("org.apache.iceberg.ContentScanTask", "file", "org.apache.iceberg.ContentFile")
         handle = self.handles.filterReturnValue(
             file, self._virtual("org.apache.iceberg.ContentFile", method, returns)
@@ -221,8 +222,8 @@ class _Iceberg:
     def rows(self, table: Any, key: str, tasks: Any, split_bytes: int) -> DataFrame:
         """Return the rows of these tasks, in their order.
 
-        Table and tasks stay in the JVM, since Spark may come back for them whenever the rows are used again; the key
-        says what they are, so that reading the same again takes no more room.
+        Table and tasks stay in the JVM, since Spark comes back for them whenever the rows are used again; the
+        key says what they are, so that reading the same again takes no more room.
         """
         cache_class = self._class("org.apache.iceberg.spark.SparkTableCache")
         signature = self.jvm.java.lang.invoke.MethodType.methodType(cache_class)
@@ -263,7 +264,7 @@ def tag(session: SparkSession, name: str, tag: str, snapshot_id: int) -> None:
         snapshot_id: a live snapshot.
 
     Raises:
-        TargetFailed: not permitted, or the snapshot is gone. TargetUnavailable: catalog out of reach, or busy.
+        TargetFailed: not permitted, or the snapshot is gone. TargetUnavailable: out of reach, or busy.
     """
     version = f"AS OF VERSION {int(snapshot_id)} RETAIN {_KEPT_DAYS} DAYS"
     _alter(session, name, f"CREATE OR REPLACE TAG {_backquoted(tag)} {version}")

@@ -1,4 +1,4 @@
-"""What Spark, Iceberg and the JVM raise -> one line for the user: the root cause, the file or table, no stack."""
+"""What Spark, Iceberg and the JVM raise -> one line for the user: root cause, file or table, no stack."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from polyexpose_spark.errors import PolyexposeError, TargetFailed, TargetUnavail
 _LONGEST = 400
 """A message of Spark may hold a whole query plan."""
 
-# Java class (simple name) -> what it means; the first of the chain of causes, innermost first, that is known decides.
+# Java class (simple name) -> what it means; of the chain of causes the innermost that is known decides.
 _UNAVAILABLE = {
     "ConnectException": "cannot be reached",
     "NoRouteToHostException": "cannot be reached",
@@ -40,6 +40,8 @@ _FAILED = {
     "AccessDeniedException": "not permitted",
     "OutOfMemoryError": "out of memory, raise spark.driver_memory in the profile (or the executors' memory)",
     "ParquetDecodingException": "a file cannot be read",
+    "ChecksumException": "a file cannot be read",
+    "EOFException": "a file cannot be read",
     "InvalidAvroMagicException": "a file cannot be read",
 }
 _BUSY = re.compile(
@@ -77,7 +79,8 @@ def explained(error: Exception, table: str = "") -> PolyexposeError:
     name = type(error).__name__
     if name in ("Py4JNetworkError", "Py4JError") or isinstance(error, ConnectionError):
         return TargetFailed(
-            "the Java process of Spark ended in the middle of the work (killed, or out of memory); Spark's log says more"
+            "the Java process of Spark ended in the middle of the work (killed, or out of memory); "
+            "Spark's log says more"
         )
     if isinstance(error, OSError):
         what = (
@@ -85,7 +88,7 @@ def explained(error: Exception, table: str = "") -> PolyexposeError:
         )
         return TargetFailed(f"{what or error}{f': {error.filename}' if error.filename else ''}")
     if type(error).__module__.startswith(("pyspark.", "py4j.")):
-        return TargetFailed(_line(str(error)))
+        return TargetFailed(_raised(str(error)) or _line(str(error)))
     return PolyexposeError(f"{name}: {_line(str(error))}")
 
 
@@ -124,10 +127,14 @@ def _of_java(causes: list[tuple[str, str]], table: str) -> PolyexposeError:
             )
     if _DAMAGED.search(said):
         return TargetFailed(f"a file cannot be read: {root}{where}")
-    if causes[-1][0] == "PythonException":
-        lines = [line for line in causes[-1][1].splitlines() if line and not line.startswith(("\t", " "))]
-        return TargetFailed(f"{_line(lines[-1] if lines else root)}{where}")
-    return TargetFailed(f"{root}{where}")
+    return TargetFailed(f"{_raised(said) or root}{where}")
+
+
+def _raised(said: str) -> str:
+    """Return the last line of the traceback of a Python function that ran on an executor."""
+    traceback = said.partition("Traceback (most recent call last):")[2]
+    raised = re.search(r"^[\w.]+(?:: .*)?$", traceback, re.M)
+    return _line(raised[0]) if raised else ""
 
 
 def _where(said: str, root: str, table: str) -> str:
