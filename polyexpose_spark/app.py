@@ -107,9 +107,7 @@ class _Exposing:
         again |= {"started_at": self.started, "finished_at": datetime.now(UTC)}
         return exposed.model_copy(update=again)
 
-    def _published(
-        self, prepared: Prepared, plan_: Plan, published: Published, warnings: tuple[str, ...]
-    ) -> Receipt:
+    def _published(self, prepared: Prepared, plan_: Plan, published: Published, warnings: tuple[str, ...]) -> Receipt:
         return self._receipt(
             prepared,
             plan_,

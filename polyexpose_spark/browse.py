@@ -79,7 +79,9 @@ def described(request: Request, name: str) -> Described:
         view = catalog.view(identifier) if catalog.has_views and len(identifier) > 1 else None
         if view is None:
             known = [each.id for each in workspace.products] + [".".join(each) for each in catalog.tables()]
-            raise ConfigError([Problem(name, 0, "", f"no product, table or view of this name; there is: {', '.join(known)}")])
+            raise ConfigError(
+                [Problem(name, 0, "", f"no product, table or view of this name; there is: {', '.join(known)}")]
+            )
         return Described(identifier, None, view, None, ())
     ports = tuple(each for each in app.status(request) if of and each.product.id == of.id)
     return Described(identifier, catalog.table(identifier), None, of, ports)

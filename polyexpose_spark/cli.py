@@ -48,25 +48,58 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--version", action="version", version=f"polyexpose-spark {__version__}")
     made.add_argument("--mode", required=True, choices=list(_MODES), metavar="MODE", help="what to do (above)")
-    made.add_argument("--output", metavar="FORMAT", help="text (default) or json; with --query: " + ", ".join(_QUERY_FORMATS))
+    made.add_argument(
+        "--output",
+        metavar="FORMAT",
+        help="text (default) or json; with --query: " + ", ".join(_QUERY_FORMATS),
+    )
     made.add_argument("--verbose", action="store_true", help="log more to stderr, with stack traces for bugs")
 
     environment = made.add_argument_group("environment")
     environment.add_argument("--profile", default="local", help="conf/profiles/<name>.yaml: local (default) or gcp")
-    environment.add_argument("--conf", action="append", default=[], metavar="FILE", help="a further YAML file; it wins (repeatable)")
-    environment.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; it wins (repeatable)")
+    environment.add_argument(
+        "--conf",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a further YAML file; it wins (repeatable)",
+    )
+    environment.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; it wins (repeatable)"
+    )
 
     what = made.add_argument_group("what to expose (modes all, sql, csv, plan, status)")
-    what.add_argument("--product", action="append", default=[], metavar="FILE|DIR", help="contract file, or a folder of *.odcs.yaml (repeatable)")
-    what.add_argument("--ports", metavar="MODES", help=f"with all, plan, status: only these, for example {','.join(PORTS)}")
+    what.add_argument(
+        "--product",
+        action="append",
+        default=[],
+        metavar="FILE|DIR",
+        help="contract file, or a folder of *.odcs.yaml (repeatable)",
+    )
+    what.add_argument(
+        "--ports", metavar="MODES", help=f"with all, plan, status: only these, for example {','.join(PORTS)}"
+    )
     when = what.add_mutually_exclusive_group()
-    when.add_argument("--snapshot", type=int, metavar="ID", help="expose this snapshot instead of the current one (also the way back)")
-    when.add_argument("--as-of", metavar="TIMESTAMP|TAG|BRANCH", help="expose the snapshot of a time (UTC), a tag or a branch")
+    when.add_argument(
+        "--snapshot",
+        type=int,
+        metavar="ID",
+        help="expose this snapshot instead of the current one (also the way back)",
+    )
+    when.add_argument(
+        "--as-of",
+        metavar="TIMESTAMP|TAG|BRANCH",
+        help="expose the snapshot of a time (UTC), a tag or a branch",
+    )
 
     sql = made.add_argument_group("look and query (mode sql)")
     ask = sql.add_mutually_exclusive_group()
     ask.add_argument("--list", action="store_true", help="tables and views of the catalog")
-    ask.add_argument("--describe", metavar="NAME", help="columns, partitioning, ports, freshness of a product, table or view")
+    ask.add_argument(
+        "--describe",
+        metavar="NAME",
+        help="columns, partitioning, ports, freshness of a product, table or view",
+    )
     ask.add_argument("--history", metavar="NAME", help="snapshots of a product or table")
     ask.add_argument("--query", metavar="SQL", help="run SQL; read-only unless --allow-writes")
     ask.add_argument("--file", metavar="F.sql", help="run the statements of a file; read-only unless --allow-writes")
@@ -94,7 +127,7 @@ def main(argv: Sequence[str] | None = None, progress: StepListener | None = None
     except BrokenPipeError:
         sys.stderr.close()
         return int(ExitCode.DONE)
-    except Exception as error:  # noqa: BLE001 - the last resort: a bug is told as one, with its exit code
+    except Exception as error:
         _say_error(f"this is a bug in polyexpose-spark: {type(error).__name__}: {error}")
         if arguments.verbose:
             logging.getLogger(__name__).exception("stack")
@@ -119,13 +152,20 @@ def _check(arguments: argparse.Namespace) -> None:
             problems.append(Problem(option, 0, "", f"goes with {meaning} only"))
 
     if command in ("list", "describe", "history", "query") and arguments.mode != "sql":
-        given = next(o for o in ("list", "describe", "history", "query", "file") if getattr(arguments, o) not in (None, False))
+        given = next(
+            o for o in ("list", "describe", "history", "query", "file") if getattr(arguments, o) not in (None, False)
+        )
         problems.append(Problem(f"--{given}", 0, "", "goes with --mode sql only"))
     only("--limit", arguments.limit is not None, ["query"], "--query and --file")
     only("--allow-writes", arguments.allow_writes, ["query"], "--query and --file")
     only("--snapshot", arguments.snapshot is not None, ["run", "plan"], "exposing and plan")
     only("--as-of", arguments.as_of is not None, ["run", "plan"], "exposing and plan")
-    only("--product", arguments.product, ["run", "plan", "status", "list", "describe", "history"], "exposing, plan and status")
+    only(
+        "--product",
+        arguments.product,
+        ["run", "plan", "status", "list", "describe", "history"],
+        "exposing, plan and status",
+    )
     if arguments.ports is not None and (command not in ("run", "plan", "status") or arguments.mode in PORTS):
         problems.append(Problem("--ports", 0, "", "goes with --mode all, plan or status only"))
     if command in ("run", "plan", "status") and not arguments.product:
@@ -134,7 +174,9 @@ def _check(arguments: argparse.Namespace) -> None:
         problems.append(Problem("--limit", 0, "", f"{arguments.limit} is not allowed; 0 or more"))
     formats = _QUERY_FORMATS if command == "query" else ("text", "json")
     if arguments.output is not None and arguments.output not in formats:
-        problems.append(Problem("--output", 0, "", f"{arguments.output!r} is not allowed here; allowed: {', '.join(formats)}"))
+        problems.append(
+            Problem("--output", 0, "", f"{arguments.output!r} is not allowed here; allowed: {', '.join(formats)}")
+        )
     if problems:
         raise ConfigError(problems)
 
@@ -276,7 +318,11 @@ def _say_error(text: str) -> None:
 
 
 def _configure_logging(verbose: bool) -> None:
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(levelname)s %(message)s",
+        stream=sys.stderr,
+    )
     logging.getLogger("py4j").setLevel(logging.ERROR)
 
 

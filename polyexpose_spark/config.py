@@ -171,7 +171,9 @@ def _merge(into: dict[str, Any], more: Mapping[str, Any], path: documents.Path) 
     """Merge deeply; a block of another `type` replaces the block, so that no key of the old type stays behind."""
     for key, value in more.items():
         old = into.get(key)
-        replaced = isinstance(old, dict) and isinstance(value, dict) and value.get("type", old.get("type")) != old.get("type")
+        replaced = (
+            isinstance(old, dict) and isinstance(value, dict) and value.get("type", old.get("type")) != old.get("type")
+        )
         if isinstance(old, dict) and isinstance(value, dict) and not replaced:
             _merge(old, value, (*path, key))
         else:

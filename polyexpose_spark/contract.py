@@ -24,10 +24,18 @@ def columns(product: DataProduct, table: tuple[Field, ...]) -> tuple[Column, ...
     differences = list(_compare(product.properties, table, ""))
     if differences:
         lines = "\n".join(f"{product.path}: {each}" for each in differences)
-        raise Refused(f"{lines}\n{product.path}: the table {product.source} does not keep the contract; change one of them")
+        raise Refused(
+            f"{lines}\n{product.path}: the table {product.source} does not keep the contract; change one of them"
+        )
     by_name = {field.name: field for field in table}
     return tuple(
-        Column(each.name, by_name[each.name].type, by_name[each.name].required, each.description, each.primary_key)
+        Column(
+            each.name,
+            by_name[each.name].type,
+            by_name[each.name].required,
+            each.description,
+            each.primary_key,
+        )
         for each in product.properties
     )
 

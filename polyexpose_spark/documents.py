@@ -113,7 +113,10 @@ def _record(node: yaml.Node, path: Path, document: Document) -> Iterator[Problem
             below = (*path, str(key.value))
             if below in document.places:
                 yield Problem(
-                    document.name, key.start_mark.line + 1, dotted(below), "this key is written twice; keep one"
+                    document.name,
+                    key.start_mark.line + 1,
+                    dotted(below),
+                    "this key is written twice; keep one",
                 )
             document.places[below] = Place(document.name, key.start_mark.line + 1)
             yield from _record(value, below, document)
@@ -151,10 +154,9 @@ def validate(model: type[M], data: Mapping[str, Any], document: Document, below:
 def _written(loc: Path, data: Any) -> Iterator[str | int]:
     """Drop pydantic's own parts of a location (union tags), keep the keys that the user wrote."""
     for index, part in enumerate(loc):
-        if isinstance(data, Mapping) and part in data:
-            data = data[part]
-            yield part
-        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+        if (isinstance(data, Mapping) and part in data) or (
+            isinstance(data, list) and isinstance(part, int) and part < len(data)
+        ):
             data = data[part]
             yield part
         elif index == len(loc) - 1:

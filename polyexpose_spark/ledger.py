@@ -1,8 +1,8 @@
 """The ledger: one small JSON object per product and port under `state.location`, changed by compare-and-set only.
 
-It holds the receipts of the snapshots that are kept (newest first: the first one is what is exposed) and, while a
-run publishes, that run's claim. Beside it every receipt, of failures as well, is a file of its own. Of two runs at the same time one gets the claim; the other is
-told so and may be repeated. A claim of a process that died is taken over: at once on the same machine, where the
+It holds the receipts of the snapshots that are kept (newest first: the first one is what is exposed) and, while a run
+publishes, that run's claim. Beside it every receipt, of failures as well, is a file of its own. Of two runs at the same
+time one gets the claim; the other is told so and may be repeated. A claim of a process that died is taken over: at once on the same machine, where the
 process can be seen to be gone, elsewhere when it was not renewed for CLAIM_SECONDS.
 """
 
@@ -100,9 +100,7 @@ class Ledger:
         """
         entry, generation = self.read()
         _refuse_if_held(entry.claim, self.path)
-        claim = Claim(
-            run=run, machine=_machine(), process=os.getpid(), snapshot_id=snapshot_id, renewed_at=time.time()
-        )
+        claim = Claim(run=run, machine=_machine(), process=os.getpid(), snapshot_id=snapshot_id, renewed_at=time.time())
         held = Held(self, entry.model_copy(update={"claim": claim}), generation)
         held.write()
         renewal = threading.Thread(target=held.keep_renewed, name=f"claim {self.path}", daemon=True)
@@ -215,7 +213,13 @@ def _refuse_if_held(claim: Claim | None, path: str) -> None:
             log.warning("%s: run %s died without giving its claim back; taken over", path, claim.run)
             return
     elif age > CLAIM_SECONDS:
-        log.warning("%s: run %s on %s has not renewed its claim for %d s; taken over", path, claim.run, claim.machine, age)
+        log.warning(
+            "%s: run %s on %s has not renewed its claim for %d s; taken over",
+            path,
+            claim.run,
+            claim.machine,
+            age,
+        )
         return
     raise TargetUnavailable(
         f"{path}: run {claim.run} (process {claim.process} on {claim.machine.split('/')[0]}) is publishing this port; "

@@ -52,6 +52,16 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Relationship:
+    """A foreign key: these columns name a row of another product."""
+
+    columns: tuple[str, ...]
+    to: str
+    """Name of the other product's schema object."""
+    to_columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class PortSpec:
     """One server of the contract that is a port."""
 
@@ -80,6 +90,7 @@ class DataProduct:
     table: tuple[str, ...]
     """Identifier of the Iceberg table within the catalog: (*namespace, table)."""
     properties: tuple[Property, ...]
+    relationships: tuple[Relationship, ...]
     ports: tuple[PortSpec, ...]
     row_filters: tuple[odcs.RowFilter, ...]
     quality_rules: int
@@ -122,7 +133,24 @@ def load(
         seen[product.id] = product.path
     if problems:
         raise ConfigError(problems)
-    return tuple(products)
+    return by_reference(products)
+
+
+def by_reference(products: Sequence[DataProduct]) -> tuple[DataProduct, ...]:
+    """Return the products so that each comes after those it refers to; otherwise in the order given."""
+    by_name = {each.name: each for each in products}
+    ordered: dict[str, DataProduct] = {}
+
+    def place(each: DataProduct, waiting: frozenset[str]) -> None:
+        for relationship in each.relationships:
+            other = by_name.get(relationship.to)
+            if other is not None and other.id not in waiting and other.id not in ordered:
+                place(other, waiting | {other.id})
+        ordered.setdefault(each.id, each)
+
+    for each in products:
+        place(each, frozenset({each.id}))
+    return tuple(ordered.values())
 
 
 def _files(paths: Sequence[str]) -> Iterator[str]:
@@ -159,6 +187,7 @@ def _product(document: Document, port_models: Mapping[str, type[BaseModel]], env
         _property(document, each, ("schema", 0, "properties", i), each["name"], problems)
         for i, each in enumerate(schema["properties"])
     )
+    relationships = tuple(_relationships(document, problems))
     ports = tuple(_ports(document, port_models, environment, problems))
     if problems:
         raise ConfigError(problems)
@@ -174,6 +203,7 @@ def _product(document: Document, port_models: Mapping[str, type[BaseModel]], env
         description=str(schema.get("description") or described.get("purpose") or ""),
         table=_table(data),
         properties=properties,
+        relationships=relationships,
         ports=ports,
         row_filters=tuple(odcs.RowFilter.model_validate(each) for each in filters),
         quality_rules=sum(len(each.get("quality") or ()) for each in (schema, *schema["properties"])),
@@ -236,7 +266,9 @@ def _ports(
         value = odcs.own(server.get("customProperties"), "port")
         if not isinstance(value, dict):
             example = "{property: port, vendor: polyexpose, value: {mode: csv}}"
-            problems.append(document.problem(path, f"every server after `source` is a port: add customProperties {example}"))
+            problems.append(
+                document.problem(path, f"every server after `source` is a port: add customProperties {example}")
+            )
             continue
         below = odcs.own_path(server.get("customProperties"), path, "port")
         mode = str(value.get("mode"))
@@ -252,6 +284,35 @@ def _ports(
         address = {key: each for key, each in server.items() if key not in ("customProperties", "roles")}
         roles = tuple(str(each["role"]) for each in server.get("roles") or () if each.get("role"))
         yield PortSpec(str(server["server"]), mode, settings, address, roles, documents.dotted(path))
+
+
+def _relationships(document: Document, problems: list[Problem]) -> Iterator[Relationship]:
+    """Yield the foreign keys: of the schema object (from, to), and of single columns (to)."""
+    schema = document.data["schema"][0]
+    given = [
+        (each, each.get("from"), ("schema", 0, "relationships", i))
+        for i, each in enumerate(schema.get("relationships") or ())
+    ]
+    for index, column in enumerate(schema["properties"]):
+        for i, each in enumerate(column.get("relationships") or ()):
+            given.append((each, column["name"], ("schema", 0, "properties", index, "relationships", i)))
+    for each, from_, path in given:
+        columns = [text.rpartition(".")[2] for text in _texts(from_)]
+        targets = [text.rpartition(".") for text in _texts(each.get("to"))]
+        objects = {of for of, _, _ in targets}
+        if len(objects) != 1 or "" in objects or len(columns) != len(targets):
+            message = "`to` is written object.column (a list of them where `from` is one), all of one object"
+            problems.append(document.problem((*path, "to"), message))
+            continue
+        unknown = [name for name in columns if name not in {each["name"] for each in schema["properties"]}]
+        if unknown:
+            problems.append(document.problem((*path, "from"), f"{unknown[0]!r} is not a column of this contract"))
+            continue
+        yield Relationship(tuple(columns), objects.pop(), tuple(name for _, _, name in targets))
+
+
+def _texts(value: Any) -> list[str]:
+    return [str(each) for each in value] if isinstance(value, list) else [str(value)]
 
 
 def _property(
@@ -300,7 +361,9 @@ def _parts(
 STANDS_FOR: Mapping[str, frozenset[LogicalType]] = {
     "boolean": frozenset({LogicalType.BOOLEAN}),
     "integer": frozenset({LogicalType.INT, LogicalType.LONG}),
-    "number": frozenset({LogicalType.FLOAT, LogicalType.DOUBLE, LogicalType.DECIMAL, LogicalType.INT, LogicalType.LONG}),
+    "number": frozenset(
+        {LogicalType.FLOAT, LogicalType.DOUBLE, LogicalType.DECIMAL, LogicalType.INT, LogicalType.LONG}
+    ),
     "string": frozenset({LogicalType.STRING, LogicalType.UUID, LogicalType.FIXED, LogicalType.BINARY}),
     "date": frozenset({LogicalType.DATE}),
     "time": frozenset({LogicalType.TIME}),

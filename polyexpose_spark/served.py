@@ -1,4 +1,4 @@
-"""The data as it may be served: one snapshot, the contract's columns, the policy applied. Made by app, read by ports."""
+"""The data as it may be served: one snapshot, the contract's columns, the policy applied. Made by app."""
 
 from __future__ import annotations
 

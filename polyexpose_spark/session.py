@@ -86,7 +86,9 @@ def _laptop_conf(log_file: str | None) -> dict[str, str]:
         "spark.ui.showConsoleProgress": "false",
         # The default of 200 is for clusters.
         "spark.sql.shuffle.partitions": "4",
-        "spark.sql.warehouse.dir": str(Path(log_file).parent.parent / "spark-warehouse") if log_file else "spark-warehouse",
+        "spark.sql.warehouse.dir": str(Path(log_file).parent.parent / "spark-warehouse")
+        if log_file
+        else "spark-warehouse",
     }
 
 

@@ -136,7 +136,9 @@ def description(found: Described) -> RenderableType:
         newest = found.table.snapshot(current) if current is not None else None
         if newest:
             age = datetime.now(UTC) - at(newest.committed_at)
-            blocks.append(Text(f"{_count(newest.records)} rows, snapshot {newest.id} of {_time(newest)}, {_age(age)} ago"))
+            blocks.append(
+                Text(f"{_count(newest.records)} rows, snapshot {newest.id} of {_time(newest)}, {_age(age)} ago")
+            )
     if found.ports:
         blocks.append(statuses(found.ports))
     return Group(*blocks)
@@ -183,8 +185,10 @@ def _state(each: Planned) -> str:
     if each.exposed_snapshot_id is None:
         return "to be exposed for the first time"
     same = each.plan is not None and each.exposed_snapshot_id == each.plan.exposure.snapshot.id
-    return "to be exposed again (contract, settings or target changed)" if same else (
-        f"to be exposed; now at snapshot {each.exposed_snapshot_id}"
+    return (
+        "to be exposed again (contract, settings or target changed)"
+        if same
+        else (f"to be exposed; now at snapshot {each.exposed_snapshot_id}")
     )
 
 

@@ -103,7 +103,10 @@ def listing(found: Iterable[Listed]) -> list[dict[str, Any]]:
 
 def description(found: Described) -> dict[str, Any]:
     """Return a table with its columns, partitioning and ports, or a view with its SQL."""
-    made: dict[str, Any] = {"name": ".".join(found.identifier), "product": found.product.id if found.product else None}
+    made: dict[str, Any] = {
+        "name": ".".join(found.identifier),
+        "product": found.product.id if found.product else None,
+    }
     if found.view:
         return made | {
             "columns": [{"name": name, "comment": comment} for name, comment in found.view.columns.items()],
@@ -118,7 +121,13 @@ def description(found: Described) -> dict[str, Any]:
         "location": found.table.location,
         "formatVersion": found.table.format_version,
         "columns": [
-            {"id": c.field_id, "name": c.name, "type": str(c.type), "required": c.required, "comment": c.comment}
+            {
+                "id": c.field_id,
+                "name": c.name,
+                "type": str(c.type),
+                "required": c.required,
+                "comment": c.comment,
+            }
             for c in found.table.schemas[found.table.current_schema_id]
         ],
         "partitioning": list(found.table.partitioning),

@@ -91,7 +91,9 @@ class Workspace:
         if not specs:
             has = ", ".join(sorted({each.mode for each in of.ports})) or "none"
             asked = ", ".join(self.request.modes)
-            raise ConfigError([Problem(of.path, 0, "servers", f"no port of mode {asked} here; the contract has: {has}")])
+            raise ConfigError(
+                [Problem(of.path, 0, "servers", f"no port of mode {asked} here; the contract has: {has}")]
+            )
         return tuple(self._port(each) for each in specs)
 
     def _port(self, spec: PortSpec) -> AnyPort:

@@ -210,7 +210,8 @@ class Port(ABC, Generic[S, A]):
             Refused: a column, or a part of one, is of a type that this port refuses; all of them are named.
         """
         refused = [
-            f"column {path}: {type_} is refused by port {self.spec.server} ({self.mode}): {self.types.refuses[type_.kind]}"
+            f"column {path}: {type_} is refused by port {self.spec.server} ({self.mode}): "
+            f"{self.types.refuses[type_.kind]}"
             for column in columns
             for path, type_ in column.type.walk(column.name)
             if type_.kind in self.types.refuses

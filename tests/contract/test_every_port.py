@@ -29,7 +29,12 @@ def port(mode: str, tmp_path: Any) -> Port[Any, Any]:
     """The port with a place of its own and no session: asking for one is a failure."""
     found = port_class(mode)
     catalog = CatalogConfig(type="jdbc", uri=f"jdbc:sqlite:{tmp_path}/c.db", warehouse=str(tmp_path / "w"))
-    address = {"namespace": "exposed", "location": str(tmp_path / "out"), "dataset": "exposed", "project": "p"}
+    address = {
+        "namespace": "exposed",
+        "location": str(tmp_path / "out"),
+        "dataset": "exposed",
+        "project": "p",
+    }
     spec = PortSpec(mode, mode, found.settings_model(), address, (), "servers[1]")
 
     def no_session() -> Any:
@@ -48,6 +53,7 @@ def exposure(*columns: Column) -> Exposure:
         description="",
         table=("db", "things"),
         properties=(),
+        relationships=(),
         ports=(),
         row_filters=(),
         quality_rules=0,

@@ -1,4 +1,4 @@
-"""A laptop of its own: the shipped profile in a fresh folder, commands in processes of their own, as a user runs them."""
+"""A laptop of its own: the shipped profile in a fresh folder, commands in processes of their own."""
 
 from __future__ import annotations
 

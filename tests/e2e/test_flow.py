@@ -42,7 +42,14 @@ def test_every_port_serves_the_same_snapshot_and_the_receipts_say_so(laptop: Lap
     [snapshot_id] = {each["snapshotId"] for each in exposed.values()}
     assert laptop.csv_reader() == (snapshot_id, 100)
     assert laptop.sql_reader() == snapshot_id
-    answer = laptop.cli("--mode", "sql", "--output", "json", "--query", "SELECT count(*) AS n, max(note) AS m FROM lake.sales_exposed.orders")
+    answer = laptop.cli(
+        "--mode",
+        "sql",
+        "--output",
+        "json",
+        "--query",
+        "SELECT count(*) AS n, max(note) AS m FROM lake.sales_exposed.orders",
+    )
     assert json.loads(answer.out.splitlines()[0] if answer.out.startswith("{") else answer.out) in (
         {"n": 100, "m": "n99"},
         [{"n": 100, "m": "n99"}],
@@ -76,7 +83,9 @@ def test_plan_reads_metadata_only_and_is_deterministic(laptop: Laptop) -> None:
     hidden = data.with_name("hidden")
     data.rename(hidden)
     try:
-        one, other = (laptop.cli("--mode", "plan", "--product", "orders.odcs.yaml", "--output", "json") for _ in range(2))
+        one, other = (
+            laptop.cli("--mode", "plan", "--product", "orders.odcs.yaml", "--output", "json") for _ in range(2)
+        )
     finally:
         hidden.rename(data)
     assert one.code == 0, one.err
@@ -100,9 +109,18 @@ def test_what_the_profile_sets_wins_over_the_contract(laptop: Laptop, tmp_path: 
         "sql": "lake.other.orders",
     }
     contract_only = laptop.cli(
-        "--mode", "plan", "--ports", "csv", "--product", "orders.odcs.yaml", "--set", "ports.csv.root=null", "--output", "json"
+        "--mode",
+        "plan",
+        "--ports",
+        "csv",
+        "--product",
+        "orders.odcs.yaml",
+        "--set",
+        "ports.csv.root=null",
+        "--output",
+        "json",
     )
-    assert [each["address"] for each in contract_only.json()][0].endswith("out")
+    assert contract_only.json()[0]["address"].endswith("out")
 
 
 def test_behind_and_up_to_date_and_the_way_back(
@@ -118,12 +136,24 @@ def test_behind_and_up_to_date_and_the_way_back(
     second, rows = laptop.csv_reader()
     assert rows == 150
     assert second != first
-    for key, value in NO_JAVA.items():  # the old files are kept: going back is a pointer swap without a session
+    for (
+        key,
+        value,
+    ) in NO_JAVA.items():  # the old files are kept: going back is a pointer swap without a session
         monkeypatch.setenv(key, value)
     back = laptop.cli("--mode", "csv", "--product", "orders.odcs.yaml", "--snapshot", str(first), "--output", "json")
     assert back.code == 0, back.err
     assert laptop.csv_reader() == (first, 100)
-    tagged = laptop.cli("--mode", "csv", "--product", "orders.odcs.yaml", "--as-of", f"polyexpose_orders_{second}", "--output", "json")
+    tagged = laptop.cli(
+        "--mode",
+        "csv",
+        "--product",
+        "orders.odcs.yaml",
+        "--as-of",
+        f"polyexpose_orders_{second}",
+        "--output",
+        "json",
+    )
     assert tagged.code == 0, tagged.err
     assert laptop.csv_reader() == (second, 150)
 
@@ -149,11 +179,27 @@ def test_when_one_port_fails_the_others_are_done(laptop: Laptop, exposed: dict[s
     [
         (("--mode", "all"), 2, "error: --product: is required"),
         (("--mode", "all", "--product", "no.yaml"), 2, "error: no.yaml: cannot be read"),
-        (("--mode", "csv", "--product", "orders.odcs.yaml", "--ports", "csv"), 2, "error: --ports: goes with --mode all"),
-        (("--mode", "all", "--product", "orders.odcs.yaml", "--ports", "ftp"), 2, "'ftp' is not known; allowed: sql, csv"),
-        (("--mode", "plan", "--product", "orders.odcs.yaml", "--output", "xml"), 2, "'xml' is not allowed here; allowed: text, json"),
+        (
+            ("--mode", "csv", "--product", "orders.odcs.yaml", "--ports", "csv"),
+            2,
+            "error: --ports: goes with --mode all",
+        ),
+        (
+            ("--mode", "all", "--product", "orders.odcs.yaml", "--ports", "ftp"),
+            2,
+            "'ftp' is not known; allowed: sql, csv",
+        ),
+        (
+            ("--mode", "plan", "--product", "orders.odcs.yaml", "--output", "xml"),
+            2,
+            "'xml' is not allowed here; allowed: text, json",
+        ),
         (("--mode", "csv", "--query", "SELECT 1"), 2, "--query: goes with --mode sql only"),
-        (("--mode", "plan", "--product", "orders.odcs.yaml", "--limit", "3"), 2, "--limit: goes with --query and --file only"),
+        (
+            ("--mode", "plan", "--product", "orders.odcs.yaml", "--limit", "3"),
+            2,
+            "--limit: goes with --query and --file only",
+        ),
         (("--mode", "all", "--product", "orders.odcs.yaml", "--as-of", "whenever"), 2, "whenever"),
         (("--mode", "csv", "--product", "orders.odcs.yaml", "--snapshot", "1"), 4, "1"),
         (("--mode", "csv", "--product", "gs://b/c.yaml"), 2, "only local files"),
@@ -171,7 +217,9 @@ def test_bad_input_is_one_line_with_its_exit_code(
 @pytest.mark.usefixtures("exposed", "no_java")
 def test_a_contract_that_the_table_does_not_keep_is_refused_column_by_column(laptop: Laptop, tmp_path: Path) -> None:
     contract = tmp_path / "wrong.odcs.yaml"
-    contract.write_text(CONTRACT.replace("physicalType: long", "physicalType: int").replace("name: note", "name: remark"))
+    contract.write_text(
+        CONTRACT.replace("physicalType: long", "physicalType: int").replace("name: note", "name: remark")
+    )
     done = laptop.cli("--mode", "csv", "--product", str(contract), "--output", "json")
     assert done.code == 3
     [receipt] = done.json()
@@ -182,7 +230,9 @@ def test_a_contract_that_the_table_does_not_keep_is_refused_column_by_column(lap
 
 @pytest.mark.usefixtures("no_java")
 def test_a_missing_warehouse_and_a_table_that_is_not_there(laptop: Laptop, tmp_path: Path) -> None:
-    nowhere = laptop.cli(*ALL, "--set", f"catalog.uri=jdbc:sqlite:{tmp_path}/none.db", "--set", f"state.location={tmp_path}/s")
+    nowhere = laptop.cli(
+        *ALL, "--set", f"catalog.uri=jdbc:sqlite:{tmp_path}/none.db", "--set", f"state.location={tmp_path}/s"
+    )
     assert nowhere.code == 4
     assert "sales.orders" in nowhere.out
     assert not (tmp_path / "none.db").exists()
@@ -195,7 +245,18 @@ def test_a_file_of_the_table_that_is_gone(laptop: Laptop, exposed: dict[str, Any
     try:
         before = laptop.csv_reader()
         root = tmp_path / "fresh"
-        done = laptop.cli("--mode", "csv", "--product", "orders.odcs.yaml", "--set", f"ports.csv.root={root}", "--set", f"state.location={tmp_path}/state", "--output", "json")
+        done = laptop.cli(
+            "--mode",
+            "csv",
+            "--product",
+            "orders.odcs.yaml",
+            "--set",
+            f"ports.csv.root={root}",
+            "--set",
+            f"state.location={tmp_path}/state",
+            "--output",
+            "json",
+        )
         assert done.code == 4
         [receipt] = done.json()
         assert files[0].name in receipt["error"]
@@ -215,5 +276,3 @@ def test_tags_that_nobody_names_are_dropped(laptop: Laptop, exposed: dict[str, A
     assert laptop.tags() == {f"polyexpose_orders_{each}" for each in kept}
     folders = {path.name for path in laptop.csv.glob("snapshot=*")}
     assert folders == {f"snapshot={each}" for each in kept}
-
-

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,16 @@ from tests.e2e.conftest import Laptop
 ALL = ("--mode", "all", "--product", "orders.odcs.yaml")
 
 # The steps before and after which a reader sees something else, and those that leave something behind.
-IN_CI = ("sql.tagged", "sql.replaced", "csv.claimed", "csv.staged", "csv.moved", "csv.pointed", "csv.recorded", "csv.collected")
+IN_CI = (
+    "sql.tagged",
+    "sql.replaced",
+    "csv.claimed",
+    "csv.staged",
+    "csv.moved",
+    "csv.pointed",
+    "csv.recorded",
+    "csv.collected",
+)
 
 
 @dataclass
@@ -38,7 +46,7 @@ class Prepared:
 
 
 @pytest.fixture(scope="module")
-def prepared(laptop: Laptop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
+def prepared(laptop: Laptop, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     """Two snapshots are exposed and kept, so that the third run has old ones to collect."""
     for first in (100, 200):
         assert laptop.run(*ALL).code == 0
@@ -51,7 +59,7 @@ def prepared(laptop: Laptop, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     steps = [line.removeprefix("step ") for line in quiet.out.splitlines() if line.startswith("step ")]
     new, rows = laptop.csv_reader()
     assert rows == 300
-    yield Prepared(laptop, backup, steps, laptop.exposed_files(), laptop.tags(), old, new)
+    return Prepared(laptop, backup, steps, laptop.exposed_files(), laptop.tags(), old, new)
 
 
 def kill_and_repeat(prepared: Prepared, step: str) -> None:
@@ -72,7 +80,9 @@ def kill_and_repeat(prepared: Prepared, step: str) -> None:
         entry = laptop.ledger(port)
         assert entry["claim"] is None
         assert [each["snapshotId"] for each in entry["kept"]] == [prepared.new, prepared.old]
-    leftovers = [path for path in (laptop.folder / ".polyexpose/state").rglob("*") if path.is_file() and path.suffix != ".json"]
+    leftovers = [
+        path for path in (laptop.folder / ".polyexpose/state").rglob("*") if path.is_file() and path.suffix != ".json"
+    ]
     assert leftovers == []
 
 

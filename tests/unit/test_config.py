@@ -43,7 +43,10 @@ def test_all_problems_at_once_each_with_file_line_key_and_what_is_allowed(tmp_pa
     file.write_text("catalog:\n  typ: rest\nspark:\n  provision: perhaps\n\nnonsense: 1\n")
     found = problems("catalog.type=oracle", files=(str(file),))
     assert len(found) == 4
-    assert f"{file}:2: catalog.typ: unknown key; known keys: name, password, properties, type, uri, user, warehouse" in found
+    assert (
+        f"{file}:2: catalog.typ: unknown key; known keys: name, password, properties, type, uri, user, warehouse"
+        in found
+    )
     assert any(line.startswith(f"{file}:4: spark.provision: ") and "perhaps" in line for line in found)
     assert f"{file}:6: nonsense: unknown key; known keys: catalog, environment, ports, spark, state" in found
     assert any("'oracle' is not allowed; allowed: jdbc, rest, hadoop or hive" in line for line in found)

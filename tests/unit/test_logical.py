@@ -15,7 +15,10 @@ from polyexpose_spark.logical import LogicalType
         ("decimal(18, 2)", "decimal(18,2)"),
         ("fixed(16)", "fixed[16]"),
         ("array<integer>", "list<int>"),
-        ("map<string,list<struct<a: int, b: decimal(3,1)>>>", "map<string, list<struct<a: int, b: decimal(3,1)>>>"),
+        (
+            "map<string,list<struct<a: int, b: decimal(3,1)>>>",
+            "map<string, list<struct<a: int, b: decimal(3,1)>>>",
+        ),
         ("timestamptz", "timestamptz"),
     ],
 )

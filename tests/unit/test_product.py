@@ -67,7 +67,10 @@ def test_a_contract_is_read(tmp_path: Path) -> None:
 
 def test_digest_is_of_the_content_not_of_layout_servers_or_state(tmp_path: Path) -> None:
     one = load(tmp_path, HEAD + COLUMNS + SERVERS)
-    other = load(tmp_path, "# a comment\n" + HEAD + COLUMNS.replace("name: note, ", "name:   note,  ") + SERVERS.replace("out", "in"))
+    other = load(
+        tmp_path,
+        "# a comment\n" + HEAD + COLUMNS.replace("name: note, ", "name:   note,  ") + SERVERS.replace("out", "in"),
+    )
     changed = load(tmp_path, HEAD + COLUMNS.replace("note", "remark") + SERVERS)
     assert one.content_digest == other.content_digest != changed.content_digest
 
@@ -83,9 +86,21 @@ def test_problems_of_the_standard_and_of_our_values_all_at_once(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("change", "to", "expected"),
     [
-        ("{mode: csv}", "{mode: csv, headr: 1}", "servers[1].customProperties[0].value.headr: unknown key; known keys: "),
-        ("{mode: csv}", "{mode: ftp}", "servers[1].customProperties[0].value.mode: 'ftp' is not allowed; allowed: csv, sql"),
-        ("{mode: csv}", "{mode: csv, keepSnapshots: 0}", "value.keepSnapshots: Input should be greater than or equal to 1"),
+        (
+            "{mode: csv}",
+            "{mode: csv, headr: 1}",
+            "servers[1].customProperties[0].value.headr: unknown key; known keys: ",
+        ),
+        (
+            "{mode: csv}",
+            "{mode: ftp}",
+            "servers[1].customProperties[0].value.mode: 'ftp' is not allowed; allowed: csv, sql",
+        ),
+        (
+            "{mode: csv}",
+            "{mode: csv, keepSnapshots: 0}",
+            "value.keepSnapshots: Input should be greater than or equal to 1",
+        ),
         ("vendor: polyexpose", "vendor: other", "every server after `source` is a port"),
         ("property: port", "property: prt", "'prt' is not a property of polyexpose; known: port"),
         ("server: csv", "server: source", "servers[1].server: 'source' is written twice"),
@@ -149,7 +164,10 @@ def fields(text: str) -> tuple[Field, ...]:
         ("id: long!", "column note: missing in the table (it has: id)"),
         ("id: long!, note: string, more: int", "column more: in the table (int), not in the contract"),
         ("id: int!, note: string", "column id: the contract says long, the table has int"),
-        ("id: long!, note: int", "column note: the contract says string (binary or fixed or string or uuid), the table has int"),
+        (
+            "id: long!, note: int",
+            "column note: the contract says string (binary or fixed or string or uuid), the table has int",
+        ),
         ("id: long, note: string", "column id: the contract says required, the table has optional"),
         ("id: long!, note: string!", "column note: the contract says optional, the table has required"),
     ],
@@ -164,7 +182,10 @@ def test_each_difference_between_contract_and_table_is_named(tmp_path: Path, tab
 
 def test_columns_are_served_in_the_order_of_the_contract(tmp_path: Path) -> None:
     found = load(tmp_path, HEAD + COLUMNS + SERVERS)
-    assert [each.name for each in contract.columns(found, fields("note: string, id: long!"))] == ["id", "note"]
+    assert [each.name for each in contract.columns(found, fields("note: string, id: long!"))] == [
+        "id",
+        "note",
+    ]
 
 
 def test_nested_types_are_compared_part_by_part(tmp_path: Path) -> None:
@@ -191,3 +212,35 @@ def test_nested_types_are_compared_part_by_part(tmp_path: Path) -> None:
         contract.columns(found, (Field("lines", lines, False), Field("attrs", logical.parse("map<string,int>"), False)))
     assert "column lines.element.qty: the contract says int, the table has long" in str(caught.value)
     assert "column attrs: the contract says map<string, long>, the table has map<string, int>" in str(caught.value)
+
+
+KEYED = """\
+      - {name: carrier, logicalType: string, relationships: [{type: foreignKey, to: airlines.carrier}]}
+"""
+
+
+def test_relationships_of_columns_and_of_the_object(tmp_path: Path) -> None:
+    composite = (
+        "    relationships: [{from: [orders.id, orders.carrier], to: [lots.id, lots.carrier]}]\n    properties:\n"
+    )
+    found = load(tmp_path, HEAD.replace("    properties:\n", composite) + COLUMNS + KEYED + SERVERS)
+    assert [(each.columns, each.to, each.to_columns) for each in found.relationships] == [
+        (("id", "carrier"), "lots", ("id", "carrier")),
+        (("carrier",), "airlines", ("carrier",)),
+    ]
+
+
+def test_a_relationship_to_nothing_in_particular(tmp_path: Path) -> None:
+    [line] = problems(tmp_path, HEAD + COLUMNS + KEYED.replace("airlines.carrier", "carrier") + SERVERS)
+    assert "`to` is written object.column" in line
+
+
+def test_a_product_comes_after_those_it_refers_to(tmp_path: Path) -> None:
+    (tmp_path / "a.odcs.yaml").write_text(HEAD + COLUMNS + KEYED + SERVERS)
+    (tmp_path / "b.odcs.yaml").write_text(
+        (HEAD + KEYED.replace("airlines", "orders") + SERVERS)
+        .replace("id: orders", "id: air")
+        .replace("name: orders", "name: airlines")
+    )
+    found = product.load([str(tmp_path)], settings_models(), None)
+    assert [each.id for each in found] == ["air", "orders"]
