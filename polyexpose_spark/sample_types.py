@@ -267,9 +267,7 @@ def schema() -> Schema:
     )
 
 
-def create(
-    session: SparkSession, catalog: str, identifier: tuple[str, ...], properties: Mapping[str, str]
-) -> None:
+def create(session: SparkSession, catalog: str, identifier: tuple[str, ...], properties: Mapping[str, str]) -> None:
     """Create the table, empty. By Iceberg's own API: Spark SQL has no uuid and no fixed."""
     jvm: Any = session.sparkContext._jvm
     iceberg = jvm.org.apache.iceberg

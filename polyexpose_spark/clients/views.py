@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class IcebergViews:
-    """Implements clients.Views for every kind of catalog that has views (jdbc, rest, hive)."""
+    """Implements clients.Views for every kind of catalog that has views."""
 
     def __init__(self, catalog: Catalog, session: Callable[[], SparkSession]) -> None:
         """Keep the catalog and the way to a session; nothing is contacted yet."""
@@ -43,19 +43,18 @@ class IcebergViews:
         Raises:
             TargetFailed: a table has this name.
         """
-        from py4j.protocol import Py4JJavaError
-
         session, catalog = self._session(), self._catalog.config.name
         session.sql(f"CREATE NAMESPACE IF NOT EXISTS {quoted(catalog, view.identifier[:-1])}")
         try:
             session.sql(create_statement(catalog, view))
-        except Py4JJavaError as error:
-            if "AlreadyExistsException" not in str(error.java_exception):
+        except Exception as error:
+            # A Py4JJavaError or one of PySpark's own: Java's exception is an attribute of both.
+            java = getattr(error, "java_exception", None) or getattr(error, "_origin", None)
+            if "AlreadyExists" not in str(java):
                 raise
             name = ".".join((catalog, *view.identifier))
-            raise TargetFailed(
-                f"{name}: a table has this name; rename it, or expose into another namespace"
-            ) from None
+            message = "a table has this name; rename it, or expose into another namespace"
+            raise TargetFailed(f"{name}: {message}") from None
 
     def drop(self, identifier: Identifier) -> None:
         """Drop the view if it is there."""
@@ -70,8 +69,7 @@ def create_statement(catalog: str, view: View) -> str:
         view: its `columns` are in the order of what its `sql` selects.
     """
     columns = ", ".join(
-        quoted(name, ()) + (f" COMMENT {literal(comment)}" if comment else "")
-        for name, comment in view.columns.items()
+        quoted(name, ()) + (f" COMMENT {literal(comment)}" if comment else "") for name, comment in view.columns.items()
     )
     properties = ", ".join(f"{literal(key)} = {literal(value)}" for key, value in view.properties.items())
     return "\n".join(

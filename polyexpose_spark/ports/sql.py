@@ -1,14 +1,15 @@
 """Port sql: a view in the Iceberg catalog that reads exactly the tagged snapshot. Nothing is copied.
 
 `<exposed namespace>.<name>` selects every column by name: a view made with `SELECT *` binds columns by
-position and answers with other columns after a schema change. A tag is read with the schema of its snapshot, so
-the view answers the same after columns of the table are added, renamed or dropped.
+position and answers with other columns after a schema change. A tag is read with the schema of its snapshot,
+so the view answers the same after columns of the table are added, renamed or dropped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from polyexpose_spark.catalog import KINDS_WITH_VIEWS
 from polyexpose_spark.clients import View
 from polyexpose_spark.clients.views import literal
 from polyexpose_spark.errors import ConfigError, Problem, Refused, TargetFailed
@@ -100,13 +101,14 @@ class SqlPort(Port[SqlSettings, SqlAddresses]):
 
         Raises:
             ConfigError: no namespace, or the name of the view is that of the table.
-            Refused: no views in this catalog, a type that Spark cannot read, a view of others.
+            Refused: no views in this catalog, a type that Spark cannot read, a foreign view.
         """
         identifier, address = self._identifier(exposure.product), self.address(exposure.product)
         if not self.clients.views.supported:
             raise Refused(
-                f"port {self.spec.server} ({self.mode}): a catalog of type {self.clients.config.catalog.type} "
-                "has no views; use one of type jdbc, rest or hive, or leave this port out (--ports)"
+                f"port {self.spec.server} ({self.mode}): this catalog (type {self.clients.config.catalog.type}) "
+                f"has no views; use one of type {' or '.join(sorted(KINDS_WITH_VIEWS))}, "
+                "or leave this port out (--ports)"
             )
         columns = self.natives(exposure.columns)
         self._check_owner(exposure.product, identifier, address)
@@ -132,9 +134,7 @@ class SqlPort(Port[SqlSettings, SqlAddresses]):
 
     def native(self, type_: ColumnType) -> Native:
         """Return the full name in Spark SQL, with what is lost anywhere within it."""
-        parts = [
-            (path.removeprefix("."), self.types.carries[part.kind].loses) for path, part in type_.walk("")
-        ]
+        parts = [(path.removeprefix("."), self.types.carries[part.kind].loses) for path, part in type_.walk("")]
         lost = [f"{path}: {loses}" if path else loses for path, loses in parts if loses]
         return Native(_spark_name(type_), "; ".join(lost))
 
