@@ -53,6 +53,7 @@ class SqlPort(Port[SqlSettings, SqlAddresses]):
     """Serves a data product as a view, for Spark SQL and everything that reads Iceberg views."""
 
     mode = "sql"
+    points = True
     revision = 1
     settings_model = SqlSettings
     address_model = SqlAddresses
