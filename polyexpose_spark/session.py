@@ -25,6 +25,8 @@ def spark_conf(config: Config) -> dict[str, str]:
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.ansi.enabled": "true",
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
+        # `nyc_exposed.flights` in a query is a view of our catalog.
+        "spark.sql.defaultCatalog": catalog.name,
         **_catalog_conf(catalog),
     }
     if spark.master:
