@@ -72,11 +72,16 @@ def spark_line() -> str:
 
 
 def spark_home() -> Path:
-    """Return the folder of the installed PySpark, which is a whole Spark."""
+    """Return the folder of the installed Spark; the one that PySpark brought, or whose spark-submit runs this."""
     spec = importlib.util.find_spec("pyspark")
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError("PySpark is not installed: pip install 'polyexpose-spark[local]'")
-    return Path(spec.submodule_search_locations[0])
+    # pip's package is a whole Spark; spark-submit puts python/lib/pyspark.zip of its Spark first.
+    package = Path(spec.submodule_search_locations[0])
+    for folder in (package, *package.parents):
+        if (folder / "bin" / "spark-submit").is_file() and (folder / "jars").is_dir():
+            return folder
+    raise ConfigError(f"{package} is not part of a whole Spark (bin/spark-submit, jars): reinstall PySpark")
 
 
 def read_line(name: str | None = None) -> Line:
