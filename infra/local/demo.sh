@@ -13,8 +13,8 @@ SPARK_HOME=$("$python" -c 'from polyexpose_spark.runtime import spark_home; prin
 # Python on the driver and in Spark's workers: the one with the packages, whatever is on the PATH.
 export JAVA_HOME SPARK_HOME PYSPARK_PYTHON=$python
 
-bold=$(tput bold 2>/dev/null || true)
-plain=$(tput sgr0 2>/dev/null || true)
+bold='' plain=''
+if [ -t 1 ]; then bold=$(tput bold 2>/dev/null || true) plain=$(tput sgr0 2>/dev/null || true); fi
 title() { printf '\n%s%s%s\n' "$bold" "$1" "$plain"; }
 said() { printf '  $ %s\n' "$*"; }
 submit() {
