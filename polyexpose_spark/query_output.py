@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from polyexpose_spark import arrow_stream
 from polyexpose_spark.errors import ConfigError, Problem, Refused
 
 if TYPE_CHECKING:
@@ -93,12 +92,21 @@ def write_arrow(frame: DataFrame, limit: int | None, stream: BinaryIO) -> None:
     import pyarrow as pa
     from pyspark.sql.pandas.types import to_arrow_schema
 
+    # Within this function, so that it travels to the workers as it is and they need no package of ours.
+    def packed(batches: Iterable[Any]) -> Iterator[Any]:
+        import pyarrow as pa
+
+        for batch in batches:
+            sink = pa.BufferOutputStream()
+            with pa.ipc.new_stream(sink, batch.schema) as writer:
+                writer.write_batch(batch)
+            yield pa.record_batch([pa.array([sink.getvalue().to_pybytes()], pa.binary())], names=["stream"])
+
     limited = _numbered(frame if limit is None else frame.limit(limit))
     fields = zip(frame.columns, to_arrow_schema(limited.schema), strict=True)
     schema = pa.schema([field.with_name(name) for name, field in fields])
     with pa.ipc.new_stream(stream, schema) as writer:
-        packed = limited.mapInArrow(arrow_stream.packed, f"{arrow_stream.COLUMN} binary")
-        for row in packed.toLocalIterator():
+        for row in limited.mapInArrow(packed, "stream binary").toLocalIterator():
             for batch in pa.ipc.open_stream(row[0]):
                 writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
 

@@ -15,7 +15,7 @@ from polyexpose_spark.errors import TargetFailed
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-HOSTILE = "it's \"quoted\", `ticked`; -- \\N \\ ${env:HOME} $x\nnext line 😀 עברית"
+HOSTILE = 'it\'s "quoted", `ticked`; -- \\N \\ ${env:HOME} $x\nnext line 😀 עברית'
 
 
 @pytest.fixture
