@@ -289,7 +289,7 @@ def _ports(
 def _relationships(document: Document, problems: list[Problem]) -> Iterator[Relationship]:
     """Yield the foreign keys: of the schema object (from, to), and of single columns (to)."""
     schema = document.data["schema"][0]
-    given = [
+    given: list[tuple[Mapping[str, Any], Any, documents.Path]] = [
         (each, each.get("from"), ("schema", 0, "relationships", i))
         for i, each in enumerate(schema.get("relationships") or ())
     ]

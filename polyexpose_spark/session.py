@@ -7,6 +7,7 @@ file; where Python starts the JVM itself (`polyexpose`, `python main.py`), the b
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,6 +83,7 @@ def _laptop_conf(log_file: str | None) -> dict[str, str]:
     return {
         "spark.driver.extraClassPath": os.pathsep.join(map(str, jars)),
         "spark.driver.extraJavaOptions": " ".join(java),
+        "spark.pyspark.python": sys.executable,
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.ui.enabled": "false",
@@ -102,6 +104,8 @@ def build_session(config: Config) -> SparkSession:
         from polyexpose_spark import runtime
 
         os.environ["JAVA_HOME"] = str(runtime.java_home())
+        # Python workers run on the Python that has pyarrow: this one. (Under spark-submit the setting below says it.)
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         if config.spark.log_file:
             Path(config.spark.log_file).parent.mkdir(parents=True, exist_ok=True)
     builder = SparkSession.builder.appName("polyexpose")
