@@ -1,4 +1,4 @@
-"""BigQuery through its official client: columns of tables, and one query job at a time. The only module that imports it."""
+"""BigQuery through its official client, which only this module imports: columns of tables, one query job at a time."""
 
 from __future__ import annotations
 

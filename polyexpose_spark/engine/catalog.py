@@ -101,7 +101,7 @@ class Catalog:
 
 
 class Introspection:
-    """What BigQuery said about datasets and tables, remembered until forgotten. Not to be changed by two threads at once."""
+    """What BigQuery said about datasets and tables, remembered until forgotten. For one thread at a time."""
 
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse

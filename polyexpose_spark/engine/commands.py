@@ -5,77 +5,19 @@ Texts and codes are Hasura's (``RQL/DDL/*``, ``Table/API.hs``, ``Warnings.hs``).
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from polyexpose_spark.engine import document
-from polyexpose_spark.engine.catalog import ADMIN, Catalog, Inconsistent, Introspection
+from polyexpose_spark.engine.catalog import ADMIN, Catalog
 from polyexpose_spark.engine.document import Model, TableName, Text, decode
+from polyexpose_spark.engine.draft import RELATIONSHIPS, Draft, drop_filters, filters_with, keep, relationships
 from polyexpose_spark.engine.failure import MetadataError
 
 Accept = Callable[[], Catalog]
 SUCCESS = {"message": "success"}
-_RELATIONSHIPS = ("object_relationships", "array_relationships")
-
-
-class Draft:
-    """A copy of the document under change.
-
-    ``subject`` is the name of the object that a command brings in: when that one is inconsistent, the error says so.
-    ``inconsistent`` are the names of what was inconsistent when the request came.
-    """
-
-    def __init__(self, metadata: dict[str, Any], introspection: Introspection, inconsistent: frozenset[str]) -> None:
-        self.metadata = metadata
-        self._inconsistent = inconsistent
-        self.introspection = introspection
-        self.changed = False
-        self.subject = ""
-
-    def is_inconsistent(self, name: str) -> bool:
-        """Whether an object was inconsistent when the request came."""
-        return name in self._inconsistent
-
-    def find(self, name: str) -> dict[str, Any] | None:
-        """A source by name."""
-        return next((source for source in self.metadata["sources"] if source["name"] == name), None)
-
-    def source(self, name: str) -> dict[str, Any]:
-        """A source by name; MetadataError ``not-exists``."""
-        found = self.find(name)
-        if found is None:
-            raise MetadataError("not-exists", f'source with name "{name}" does not exist')
-        return found
-
-    def table(self, source: str, name: TableName) -> dict[str, Any]:
-        """A tracked table; MetadataError ``not-exists``."""
-        for table in self.source(source).setdefault("tables", []):
-            if table["table"] == name.model_dump():
-                entry: dict[str, Any] = table
-                return entry
-        text = f'table "{name}" does not exist in source: {source}'
-        raise MetadataError("not-exists", text, path="$.args.table")
-
-    def drop(self, inconsistent: Inconsistent) -> None:
-        """Remove an inconsistent object."""
-        if inconsistent.type == "source":
-            name = inconsistent.definition
-            self.metadata["sources"] = [each for each in self.metadata["sources"] if each["name"] != name]
-            return
-        where = inconsistent.definition
-        source = self.find(where["source"])
-        if source is None:
-            return
-        if inconsistent.type == "table":
-            source["tables"] = [each for each in source["tables"] if each["table"] != where["table"]]
-            return
-        for table in source["tables"]:
-            if table["table"] == where["table"]:
-                kind = {"select_permission": ("select_permissions", "role")}.get(inconsistent.type)
-                lists, key = ((kind[0],), kind[1]) if kind else (_RELATIONSHIPS, "name")
-                for name in lists:
-                    _keep(table, name, lambda each: each[key] != where[key])
 
 
 class _AddSource(Model):
@@ -171,10 +113,9 @@ def _update_source(args: Any, draft: Draft, accept: Accept) -> Any:
 def _configured(name: str, configuration: document.SourceConfiguration | None, draft: Draft) -> Any:
     draft.subject = f"source {name}"
     if configuration is not None:
-        try:
+        # the environment variable is missing: resolving says so
+        with contextlib.suppress(ValueError):
             draft.introspection.forget(configuration.project())
-        except ValueError:
-            pass  # the environment variable is missing: resolving says so
     return SUCCESS
 
 
@@ -207,11 +148,10 @@ def _track(wanted: _Track, args: Mapping[str, Any], draft: Draft) -> None:
         entry["configuration"] = copy.deepcopy(args["configuration"])
     tables.append(entry)
     draft.subject = f"table {wanted.table} in source {wanted.source}"
-    try:
+    # an inconsistent source: resolving says so
+    with contextlib.suppress(ValueError):
         project = document.SourceConfiguration.model_validate(source["configuration"]).project()
         draft.introspection.forget(project, wanted.table)
-    except ValueError:
-        pass  # an inconsistent source: resolving says so
 
 
 def _track_tables(args: Any, draft: Draft, accept: Accept) -> Any:
@@ -270,7 +210,7 @@ def _untrack(wanted: _Untrack, draft: Draft) -> None:
         (table, key, each)
         for table in tables
         if table["table"] != name
-        for key, each in _relationships(table)
+        for key, each in relationships(table)
         if each["using"]["manual_configuration"]["remote_table"] == name
     ]
     if leading and not wanted.cascade:
@@ -282,7 +222,7 @@ def _untrack(wanted: _Untrack, draft: Draft) -> None:
         )
     for table, key, each in leading:
         table[key].remove(each)
-        _drop_filters(source, table["table"], each["name"])
+        drop_filters(source, table["table"], each["name"])
         if not table[key]:
             del table[key]
     source["tables"] = [table for table in tables if table["table"] != name]
@@ -316,14 +256,14 @@ def _drop_select_permission(args: Any, draft: Draft, accept: Accept) -> Any:
     if all(each["role"] != wanted.role for each in table.get("select_permissions", [])):
         text = f'\'select\' permission on "{wanted.table}" for role "{wanted.role}" does not exist'
         raise MetadataError("permission-denied", text)
-    _keep(table, "select_permissions", lambda each: each["role"] != wanted.role)
+    keep(table, "select_permissions", lambda each: each["role"] != wanted.role)
     return SUCCESS
 
 
 def _create_relationship(args: Any, draft: Draft, kind: str, command: str) -> Any:
     wanted = decode(_CreateRelationship, args, command)
     table = draft.table(wanted.source, wanted.table)
-    if any(each["name"] == wanted.name for _, each in _relationships(table)):
+    if any(each["name"] == wanted.name for _, each in relationships(table)):
         text = f'field with name "{wanted.name}" already exists in table "{wanted.table}"'
         raise MetadataError("already-exists", text)
     table.setdefault(kind, []).append(_given(args, ("name", "using", "comment")))
@@ -335,11 +275,11 @@ def _create_relationship(args: Any, draft: Draft, kind: str, command: str) -> An
 def _drop_relationship(args: Any, draft: Draft, accept: Accept) -> Any:
     wanted = decode(_DropRelationship, args, "drop_relationship")
     table = draft.table(wanted.source, wanted.table)
-    if all(each["name"] != wanted.relationship for _, each in _relationships(table)):
+    if all(each["name"] != wanted.relationship for _, each in relationships(table)):
         text = f'relationship "{wanted.relationship}" on table "{wanted.table}" does not exist'
         raise MetadataError("not-exists", text)
     source = draft.source(wanted.source)
-    users = list(_filters_with(source, table["table"], wanted.relationship))
+    users = list(filters_with(source, table["table"], wanted.relationship))
     if users and not wanted.cascade:
         raise _dependent(
             [
@@ -347,59 +287,10 @@ def _drop_relationship(args: Any, draft: Draft, accept: Accept) -> Any:
                 for other, each in users
             ]
         )
-    _drop_filters(source, table["table"], wanted.relationship)
-    for kind in _RELATIONSHIPS:
-        _keep(table, kind, lambda each: each["name"] != wanted.relationship)
+    drop_filters(source, table["table"], wanted.relationship)
+    for kind in RELATIONSHIPS:
+        keep(table, kind, lambda each: each["name"] != wanted.relationship)
     return SUCCESS
-
-
-def _relationships(table: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for kind in _RELATIONSHIPS:
-        for each in table.get(kind, []):
-            yield kind, each
-
-
-def _filters_with(
-    source: Mapping[str, Any], at: Mapping[str, str], relationship: str
-) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Permissions (with their tables) whose filter follows a relationship of the table ``at``."""
-    tables = {(each["table"]["dataset"], each["table"]["name"]): each for each in source.get("tables", [])}
-
-    def follows(condition: Any, table: Mapping[str, Any] | None) -> bool:
-        if isinstance(condition, list):
-            return any(follows(each, table) for each in condition)
-        if not isinstance(condition, Mapping) or table is None:
-            return False
-        for key, value in condition.items():
-            remote = next((each for _, each in _relationships(table) if each["name"] == key), None)
-            if key in ("_and", "_or", "_not", "$and", "$or", "$not"):
-                if follows(value, table):
-                    return True
-            elif remote is not None:
-                if key == relationship and table["table"] == at:
-                    return True
-                to = remote["using"]["manual_configuration"]["remote_table"]
-                if follows(value, tables.get((to["dataset"], to["name"]))):
-                    return True
-        return False
-
-    for table in source.get("tables", []):
-        for permission in table.get("select_permissions", []):
-            if follows(permission["permission"]["filter"], table):
-                yield table, permission
-
-
-def _drop_filters(source: Mapping[str, Any], at: Mapping[str, str], relationship: str) -> None:
-    for table, permission in list(_filters_with(source, at, relationship)):
-        table["select_permissions"].remove(permission)
-
-
-def _keep(table: dict[str, Any], key: str, wanted: Callable[[dict[str, Any]], bool]) -> None:
-    kept = [each for each in table.get(key, []) if wanted(each)]
-    if kept:
-        table[key] = kept
-    else:
-        table.pop(key, None)
 
 
 def _given(args: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from polyexpose_spark.engine.bigquery import Parameter
 from polyexpose_spark.engine.catalog import Permission, Relationship, Table
 from polyexpose_spark.engine.failure import QueryError
 from polyexpose_spark.engine.filters import Condition, Exists, SessionVariable
-from polyexpose_spark.engine.schema import Readable
+from polyexpose_spark.engine.meaning import Readable
 
 
 def quote(name: str) -> str:
@@ -59,7 +59,7 @@ class Conditions:
         return " AND ".join(part for part in (allowed, wanted) if part != "TRUE") or "TRUE"
 
     def _condition(self, condition: Condition, table: Table, alias: str, joins: list[str], *, filtered: bool) -> str:
-        """``filtered``: related rows are only those the role may see. A permission's own filter looks at all of them."""
+        """``filtered``: related rows are those the role may see. A permission's own filter looks at all of them."""
         parts: list[str] = []
         for key, value in condition.items():
             if value is None:

@@ -1,5 +1,7 @@
-"""The text of the console page. What it lists comes from introspection with the headers the user gives, so it shows no more
-than that role may see."""
+"""The text of the console page.
+
+What it lists comes from introspection with the headers the user gives, so it shows no more than that role may see.
+"""
 
 from __future__ import annotations
 

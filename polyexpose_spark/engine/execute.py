@@ -1,4 +1,7 @@
-"""Answers GraphQL requests: parse, limits, validate, select, write SQL, run, read. No resolver per field: rows come as they go out."""
+"""Answers GraphQL requests: parse, limits, validate, select, write SQL, run, read.
+
+There is no resolver per field: a row is read into what goes out in one step.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ from graphql import (
 from graphql.execution.values import VariableValues, get_variable_values
 
 from polyexpose_spark.engine import limits as limiting
-from polyexpose_spark.engine import messages, schema, sql
+from polyexpose_spark.engine import meaning, messages, schema, sql
 from polyexpose_spark.engine.access import Session
 from polyexpose_spark.engine.bigquery import QueryFailed, QueryTimeout, Unreachable, Warehouse
 from polyexpose_spark.engine.catalog import ADMIN, Catalog
@@ -53,7 +56,7 @@ class Prepared:
 
 @dataclass
 class Answer:
-    """The body of a response, and how long BigQuery took for it (seconds, the longest of those that ran side by side)."""
+    """The body of a response, and the seconds BigQuery took for it (the longest of those that ran side by side)."""
 
     body: dict[str, Any]
     bigquery_seconds: float = 0.0
@@ -236,10 +239,10 @@ class _Run:
                 else:
                     self.introspects = True
                 continue
-            means = schema.meaning(found.field)
+            means = meaning.of(found.field)
             if means is None:
                 data[key] = "no queries available"
-            elif isinstance(means, schema.IsNamespace):
+            elif isinstance(means, meaning.IsNamespace):
                 inner = get_named_type(found.field.type)
                 assert isinstance(inner, GraphQLObjectType)  # noqa: S101 - as build() makes it
                 data[key] = self.collect(inner, below, *(node.selection_set for node in found.nodes))

@@ -21,8 +21,8 @@ from polyexpose_spark.engine.failure import QueryError
 class Limits:
     """Upper bounds of one request; introspection is measured by ``nodes`` and ``tokens`` only.
 
-    ``depth``: fields inside fields. ``nodes``: fields in all, fragments counted where they are used. ``seconds``: for all of its
-    queries together. ``rows``: of the answer, related rows counted. ``batch``: operations in one HTTP request.
+    ``depth``: fields inside fields. ``nodes``: fields in all, fragments counted where they are used. ``seconds``: for
+    all of its queries together. ``rows``: of the answer, related rows counted. ``batch``: operations in one request.
     """
 
     request_bytes: int = 1_000_000

@@ -1,4 +1,4 @@
-"""graphql-core's validation errors in Hasura's words, where those are known (reference: Hasura's own tests, docs/engine.md)."""
+"""graphql-core's validation errors in Hasura's words, where those are known from Hasura's own tests."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """``/v1/metadata``: the document, its commands, and what they leave behind.
 
-A command edits a copy of the document; the copy is decoded, held against BigQuery and only then stored. ``bulk`` runs all
-its commands over one copy that is stored once, so it is all or nothing and one step of ``resource_version``.
+A command edits a copy of the document; the copy is decoded, held against BigQuery and only then stored. ``bulk`` runs
+all its commands over one copy that is stored once, so it is all or nothing and one step of ``resource_version``.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any
 from polyexpose_spark.engine import document
 from polyexpose_spark.engine.bigquery import Warehouse
 from polyexpose_spark.engine.catalog import Catalog, Inconsistent, Introspection, resolve
-from polyexpose_spark.engine.commands import COMMANDS, Draft
+from polyexpose_spark.engine.commands import COMMANDS
 from polyexpose_spark.engine.document import Metadata, decode
+from polyexpose_spark.engine.draft import Draft
 from polyexpose_spark.engine.failure import MetadataError
 from polyexpose_spark.engine.store import Committed, Store
 
@@ -45,8 +46,8 @@ class MetadataApi:
     def catalog(self) -> Catalog:
         """What is served now.
 
-        Where BigQuery could not be reached for a part of it, it is asked again, at most every few seconds: an engine that was
-        started first recovers by itself.
+        Where BigQuery could not be reached for a part of it, it is asked again, at most every few seconds: an engine
+        that was started first recovers by itself.
         """
         if self._catalog.unreachable and time.monotonic() - self._asked > _RETRY_SECONDS:
             with self._lock:

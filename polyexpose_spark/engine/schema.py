@@ -1,8 +1,9 @@
 """The GraphQL schema of one role, as Hasura v2 makes it for BigQuery tables.
 
-Names and arguments follow Hasura's ``Backends/BigQuery/Instances/Schema.hs`` and ``GraphQL/Schema/Select.hs``. Every field
-carries what it stands for in ``extensions["is"]``; input fields carry it in their ``out_name`` (``c:`` a column, ``r:`` a
-relationship, ``a:`` the aggregate of one), so that what reaches the SQL writer names columns, never GraphQL names.
+Names and arguments follow Hasura's ``Backends/BigQuery/Instances/Schema.hs`` and ``GraphQL/Schema/Select.hs``. Every
+field carries what it stands for in ``extensions["is"]``; input fields carry it in their ``out_name`` (``c:`` a column,
+``r:`` a relationship, ``a:`` the aggregate of one), so that what reaches the SQL writer names columns, never GraphQL
+names.
 """
 
 from __future__ import annotations
@@ -23,16 +24,24 @@ from graphql import (
     GraphQLList,
     GraphQLNonNull,
     GraphQLObjectType,
-    GraphQLOutputType,
     GraphQLScalarType,
     GraphQLSchema,
     GraphQLString,
 )
 
 from polyexpose_spark.engine import filters, scalars
-from polyexpose_spark.engine.bigquery import Column
-from polyexpose_spark.engine.catalog import Catalog, Permission, Relationship, Table
+from polyexpose_spark.engine.catalog import Catalog, Table
 from polyexpose_spark.engine.document import TableName
+from polyexpose_spark.engine.meaning import (
+    IsAggregate,
+    IsBlock,
+    IsColumn,
+    IsNamespace,
+    IsOperator,
+    IsRows,
+    Readable,
+    Related,
+)
 
 STATISTICS = ("avg", "stddev", "stddev_pop", "stddev_samp", "sum", "var_pop", "var_samp", "variance")
 EXTREMES = ("max", "min")
@@ -44,65 +53,6 @@ ORDERS = {
     "desc_nulls_first": "in descending order, nulls first",
     "desc_nulls_last": "in descending order, nulls last",
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Readable:
-    """A table as one role sees it; ``columns`` are those it may read, by their names in BigQuery."""
-
-    table: Table
-    permission: Permission
-    columns: Mapping[str, Column]
-
-
-@dataclass(frozen=True, eq=False)
-class Related:
-    """A relationship with the table at its other end, as the role sees it."""
-
-    relationship: Relationship
-    to: Readable
-
-
-@dataclass(frozen=True)
-class IsColumn:
-    """The field is a column."""
-
-    column: Column
-
-
-@dataclass(frozen=True, eq=False)
-class IsRows:
-    """The field is a list of rows: of a table (``via`` None) or an array relationship; or one row of an object relationship."""
-
-    rows: Readable
-    via: Relationship | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class IsAggregate:
-    """The field is the aggregate of a table (``via`` None) or an array relationship."""
-
-    rows: Readable
-    via: Relationship | None = None
-
-
-@dataclass(frozen=True)
-class IsBlock:
-    """The field is ``aggregate`` or ``nodes`` of an aggregate."""
-
-    nodes: bool
-
-
-@dataclass(frozen=True)
-class IsOperator:
-    """The field is ``count``, ``sum``, ... inside ``aggregate``."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class IsNamespace:
-    """The field only holds root fields."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,16 +78,11 @@ def build(catalog: Catalog, role: str, string_numeric: bool) -> RoleSchema:
     published = bool(query)
     if not query:
         nothing = (
-            "There are no queries available to the current role. Either there are no sources or remote schemas configured, "
-            "or the current role doesn't have the required permissions."
+            "There are no queries available to the current role. Either there are no sources or remote schemas "
+            "configured, or the current role doesn't have the required permissions."
         )
         query["no_queries_available"] = GraphQLField(GraphQLNonNull(GraphQLString), description=nothing)
     return RoleSchema(role, GraphQLSchema(GraphQLObjectType("query_root", query)), published)
-
-
-def meaning(field: GraphQLField) -> Any:
-    """What a field stands for (one of the ``Is`` classes); None for introspection and the empty schema's field."""
-    return field.extensions.get("is")
 
 
 ORDER_BY: Final = GraphQLEnumType(
@@ -244,7 +189,7 @@ class _SourceTypes:
     def _row_fields(self, of: Readable) -> dict[str, GraphQLField]:
         fields = {}
         for name, column in of.columns.items():
-            kind: GraphQLOutputType = self._scalars[column.type]
+            kind = self._scalars[column.type]
             # A REPEATED column is typed as one value and answers with a list, in Hasura too (graphql-engine#10714).
             required = column.mode in ("REQUIRED", "REPEATED")
             fields[of.table.names[name]] = GraphQLField(

@@ -1,4 +1,4 @@
-"""What a GraphQL operation asks of one root field, as a tree without GraphQL: fragments, directives and aliases are resolved."""
+"""What an operation asks of one root field, as a tree in which fragments, directives and aliases are resolved."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from graphql import (
 )
 from graphql.execution.values import VariableValues, get_argument_values
 
-from polyexpose_spark.engine import schema
+from polyexpose_spark.engine import meaning
 from polyexpose_spark.engine.bigquery import Column
 from polyexpose_spark.engine.catalog import Relationship
 from polyexpose_spark.engine.failure import QueryError
 from polyexpose_spark.engine.filters import Condition
-from polyexpose_spark.engine.schema import Readable
+from polyexpose_spark.engine.meaning import Readable
 
 
 @dataclass(frozen=True)
 class Order:
-    """One key to order by: a column of the table at the end of ``path`` (object relationships), or an aggregate of ``of`` there.
+    """One key to order by: a column of the table at the end of ``path`` (object relationships), or an aggregate there.
 
+    The aggregate is one of the array relationship ``of``.
     ``operator`` is None for a plain column; ``column`` is None for ``count``.
     """
 
@@ -138,18 +139,18 @@ class Selector:
         return self._rows_or_aggregate(field, found, path)
 
     def _rows_or_aggregate(self, field: GraphQLField, found: Found, path: str) -> Rows | Aggregate:
-        means = schema.meaning(field)
+        means = meaning.of(field)
         kind = _object_type(field)
         inner = self.fields(kind, *(node.selection_set for node in found.nodes))
         arguments = self._arguments(field, found.nodes[0], means.rows, path)
-        if isinstance(means, schema.IsRows):
+        if isinstance(means, meaning.IsRows):
             return Rows(means.rows, means.via, arguments, self._row_fields(kind, inner, path))
         blocks: dict[str, TypeName | Block | Rows] = {}
         for key, each in inner.items():
             below = f"{path}.selectionSet.{key}"
             if each.field is None:
                 blocks[key] = TypeName(kind.name)
-            elif schema.meaning(each.field).nodes:
+            elif meaning.of(each.field).nodes:
                 row = _object_type(each.field)
                 fields = self.fields(row, *(node.selection_set for node in each.nodes))
                 blocks[key] = Rows(means.rows, None, arguments, self._row_fields(row, fields, below))
@@ -165,8 +166,8 @@ class Selector:
             if each.field is None:
                 fields[key] = TypeName(kind.name)
                 continue
-            means = schema.meaning(each.field)
-            if isinstance(means, schema.IsColumn):
+            means = meaning.of(each.field)
+            if isinstance(means, meaning.IsColumn):
                 fields[key] = means.column
             else:
                 fields[key] = self._rows_or_aggregate(each.field, each, f"{path}.selectionSet.{key}")
@@ -180,7 +181,7 @@ class Selector:
             if each.field is None:
                 fields[key] = TypeName(kind.name)
                 continue
-            operator = schema.meaning(each.field).name
+            operator = meaning.of(each.field).name
             if operator == "count":
                 given = get_argument_values(each.field, each.nodes[0], self._variables)
                 fields[key] = Count(tuple(given.get("columns") or ()), bool(given.get("distinct")))
@@ -188,7 +189,7 @@ class Selector:
             of = _object_type(each.field)
             columns: dict[str, TypeName | Column] = {}
             for inner_key, inner in self.fields(of, *(node.selection_set for node in each.nodes)).items():
-                columns[inner_key] = TypeName(of.name) if inner.field is None else schema.meaning(inner.field).column
+                columns[inner_key] = TypeName(of.name) if inner.field is None else meaning.of(inner.field).column
             fields[key] = Operator(operator, columns)
         return Block(fields)
 

@@ -1,10 +1,11 @@
 """One root field as one BigQuery query: text, parameters, and how to read its rows.
 
-BigQuery refuses correlated sub-queries over another table when it runs them, so there is none: related rows are numbered,
-grouped by their key and joined; "some related row fulfils this" is a join with the distinct keys of those that do. Values
-are query parameters, always. Names of columns in results are ours (c0, c1, ...): GraphQL's response keys tell upper from
-lower case and BigQuery's names do not. ``NULLS FIRST`` and ``NULLS LAST`` are not written, because BigQuery does not take all
-of them in windows and aggregates: where the order is not BigQuery's own, a key ``x IS NULL`` stands before.
+BigQuery refuses correlated sub-queries over another table when it runs them, so there is none: related rows are
+numbered, grouped by their key and joined; "some related row fulfils this" is a join with the distinct keys of those
+that do. Values are query parameters, always. Names of columns in results are ours (c0, c1, ...): GraphQL's response
+keys tell upper from lower case and BigQuery's names do not. ``NULLS FIRST`` and ``NULLS LAST`` are not written, because
+BigQuery does not take all of them in windows and aggregates: where the order is not BigQuery's own, a key ``x IS NULL``
+stands before.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from polyexpose_spark.engine.bigquery import Column, Parameter
 from polyexpose_spark.engine.catalog import Relationship, Table
 from polyexpose_spark.engine.conditions import Conditions, quote, reference
 from polyexpose_spark.engine.failure import QueryError
-from polyexpose_spark.engine.schema import Readable
+from polyexpose_spark.engine.meaning import Readable
 from polyexpose_spark.engine.selection import Aggregate, Arguments, Block, Count, Operator, Order, Rows, TypeName
 
 Read = Callable[[Mapping[str, Any]], Any]
@@ -63,8 +64,8 @@ def write(selected: Rows | Aggregate, role: str, session: Mapping[str, str], bud
 class _Base:
     """The rows of a table after permission, where, distinct_on, order_by, limit and offset, as a sub-query.
 
-    Its columns: k0, k1, ... the keys; ``columns`` the needed ones by name; o0, o1, ... what it is ordered by (``order`` has
-    the ORDER BY); ``rn`` the row's number (within its key).
+    Its columns: k0, k1, ... the keys; ``columns`` the needed ones by name; o0, o1, ... what it is ordered by (``order``
+    has the ORDER BY); ``rn`` the row's number (within its key).
     """
 
     sql: str
