@@ -195,7 +195,8 @@ def _text(type_: DataType) -> _Convert:
         case spark.IntegralType():
             return str
         case spark.DecimalType():
-            return lambda value: f"{value:f}"
+            # The scale is the type's: on its way to Python a value may gain a digit (1E-20 comes as 10E-21).
+            return lambda value: f"{value:.{type_.scale}f}"
         case spark.BinaryType():
             return lambda value: base64.b64encode(value).decode()
         case spark.TimestampType():

@@ -36,7 +36,12 @@ schema:
     physicalName: {namespace}.orders
     description: Every order's "state"; no ${{cancelled}} ones.
     properties:
-      - {{name: id, logicalType: integer, physicalType: long, required: true, primaryKey: true, description: It's the key}}
+      - name: id
+        logicalType: integer
+        physicalType: long
+        required: true
+        primaryKey: true
+        description: It's the key
       - {{name: amount, logicalType: number, physicalType: 'decimal(9,2)', description: In euro}}
       - {{name: 'od`d, "name"', logicalType: string}}
 servers:
@@ -195,14 +200,14 @@ def test_a_view_that_lost_our_properties_is_put_back(
 
 
 @pytest.mark.spark
-def test_a_view_of_somebody_else_is_left_alone(
-    spark: SparkSession, namespace: str, view: str, expose: Expose
-) -> None:
+def test_a_view_of_somebody_else_is_left_alone(spark: SparkSession, namespace: str, view: str, expose: Expose) -> None:
     spark.sql(f"CREATE NAMESPACE lake.{namespace}_exposed")
     spark.sql(f"CREATE VIEW {view} AS SELECT 42 AS answer")
     receipt = expose()
     assert receipt.exit_code == 3
-    assert f"{view} is a view that no data product made; drop it, or expose into another namespace" in str(receipt.error)
+    assert f"{view} is a view that no data product made; drop it, or expose into another namespace" in str(
+        receipt.error
+    )
     assert spark.table(view).collect() == [(42,)]
 
 
