@@ -5,6 +5,7 @@ Imported on first use only: pyiceberg takes its time. Nothing here writes; where
 
 from __future__ import annotations
 
+import gzip
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -16,8 +17,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError, NoSuchViewError
 from pyiceberg.io import load_file_io
-from pyiceberg.serializers import Compressor, FromInputFile
-from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.metadata import TableMetadata, TableMetadataUtil
 from pyiceberg.view.metadata import ViewMetadata
 
 from polyexpose_spark.clients import Identifier, secrets
@@ -170,8 +170,8 @@ class SqlKind(Kind):
 
     def table(self, identifier: Identifier) -> TableMetadata | None:
         """Return the metadata of a table."""
-        with self._open() as catalog:
-            return _load(catalog, identifier) if catalog else None
+        location = self._locations(identifier[:-1], "TABLE").get(identifier[-1])
+        return TableMetadataUtil.parse_raw(_text(location, self.properties())) if location else None
 
     def has_views(self) -> bool:
         """Say whether the catalog has views: Spark makes them with the layout that Iceberg calls V1."""
@@ -179,33 +179,33 @@ class SqlKind(Kind):
 
     def views(self, namespace: Identifier) -> list[Identifier]:
         """Return the views of a namespace."""
-        return [(*namespace, name) for name, _ in self._view_rows(namespace)]
+        return [(*namespace, name) for name in self._locations(namespace, "VIEW")]
 
     def view(self, identifier: Identifier) -> ViewMetadata | None:
         """Return the metadata of a view."""
-        location = dict(self._view_rows(identifier[:-1])).get(identifier[-1])
+        location = self._locations(identifier[:-1], "VIEW").get(identifier[-1])
         return ViewMetadata.model_validate_json(_text(location, self.properties())) if location else None
 
-    def _view_rows(self, namespace: Identifier) -> list[tuple[str, str]]:
-        """Return (name, metadata location) of the views; pyiceberg's SqlCatalog does not read them."""
+    def _locations(self, namespace: Identifier, type_: str) -> dict[str, str]:
+        """Return name -> metadata location of the tables or views; pyiceberg's SqlCatalog reads no views."""
         from pyiceberg.catalog.sql import IcebergTables
-        from sqlalchemy import inspect, select
+        from sqlalchemy import func, inspect, select
 
         with self._open() as catalog:
             if catalog is None:
-                return []
-            columns = {
-                each["name"] for each in inspect(catalog.engine).get_columns(IcebergTables.__tablename__)
-            }
-            if "iceberg_type" not in columns:  # Iceberg's V0 layout: tables only
-                return []
+                return {}
             rows = select(IcebergTables.table_name, IcebergTables.metadata_location).where(
                 IcebergTables.catalog_name == self.config.name,
                 IcebergTables.table_namespace == ".".join(namespace),
-                IcebergTables.iceberg_type == "VIEW",
             )
+            columns = {each["name"] for each in inspect(catalog.engine).get_columns(IcebergTables.__tablename__)}
+            if "iceberg_type" in columns:
+                # Rows that were there before the column was added are tables.
+                rows = rows.where(func.coalesce(IcebergTables.iceberg_type, "TABLE") == type_)
+            elif type_ != "TABLE":  # Iceberg's V0 layout: tables only
+                return {}
             with catalog.engine.connect() as connection:
-                return [(name, location) for name, location in connection.execute(rows) if location]
+                return {name: location for name, location in connection.execute(rows) if location}
 
 
 # Options of PostgreSQL's JDBC driver that libpq knows as well; the others steer the driver in the JVM only.
@@ -235,11 +235,20 @@ def _libpq_options(jdbc: str) -> dict[str, str]:
     }
 
 
+_LOCAL = re.compile(r"(?:file:(?://)?)?(/.*)")
+
+
 def _text(location: str, properties: dict[str, str]) -> str:
     """Return the text of a metadata file, which may be gzipped."""
-    file = load_file_io(properties, location).new_input(location)
-    with file.open() as stream, Compressor.get_compressor(location).stream_decompressor(stream) as plain:
-        return plain.read().decode("utf-8")
+    local = _LOCAL.fullmatch(location)
+    if local:
+        # pyiceberg would import Arrow and, through it, pandas: half a second for one small file.
+        data = Path(local[1]).read_bytes()
+    else:
+        with load_file_io(properties, location).new_input(location).open() as stream:
+            data = stream.read()
+    # Known by its first bytes (RFC 1952): Iceberg has had two endings for the name.
+    return (gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data).decode("utf-8")
 
 
 class RestKind(Kind):
@@ -257,7 +266,9 @@ class RestKind(Kind):
                 session.request = partial(session.request, timeout=(CONNECT_SECONDS, ANSWER_SECONDS))  # type: ignore[method-assign]
                 return session
 
-        return _Bounded(self.config.name, uri=str(self.config.uri), **self.properties())
+        # The server sends the metadata itself; pyiceberg still loads what would read files, by default Arrow.
+        properties = {"py-io-impl": "pyiceberg.io.fsspec.FsspecFileIO"} | self.properties()
+        return _Bounded(self.config.name, uri=str(self.config.uri), **properties)
 
     def namespaces(self) -> list[Identifier]:
         """Return all namespaces, nested ones too."""
@@ -317,8 +328,8 @@ class HiveKind(Kind):
         return _load(self._catalog, identifier)
 
 
-# The names that Iceberg's HadoopTableOperations gives.
-_VERSION = re.compile(r"v(\d+)(?:\.gz)?\.metadata\.json")
+# The names that Iceberg's HadoopTableOperations reads.
+_VERSION = re.compile(r"v(\d+)(?:\.gz)?\.metadata\.json(?:\.gz)?")
 
 
 class HadoopKind(Kind):
@@ -330,9 +341,7 @@ class HadoopKind(Kind):
         from pyarrow import fs
 
         warehouse = str(self.config.warehouse)
-        system, path = (
-            fs.FileSystem.from_uri(warehouse) if "://" in warehouse else (fs.LocalFileSystem(), warehouse)
-        )
+        system, path = fs.FileSystem.from_uri(warehouse) if "://" in warehouse else (fs.LocalFileSystem(), warehouse)
         return system, path.rstrip("/")
 
     def namespaces(self) -> list[Identifier]:
@@ -371,7 +380,5 @@ class HadoopKind(Kind):
         if not versions:
             return None
         # version-hint.text may lag behind; Iceberg itself goes on from it to the newest version.
-        location = "/".join(
-            (str(self.config.warehouse).rstrip("/"), *identifier, "metadata", versions[-1][1])
-        )
-        return FromInputFile.table_metadata(load_file_io(self.properties(), location).new_input(location))
+        location = "/".join((str(self.config.warehouse).rstrip("/"), *identifier, "metadata", versions[-1][1]))
+        return TableMetadataUtil.parse_raw(_text(location, self.properties()))

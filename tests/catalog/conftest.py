@@ -86,9 +86,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     password.chmod(0o644)
     environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": str(folder)}
     make = [str(initdb), "-D", str(folder / "data"), "-U", "lake", "-A", "scram-sha-256", f"--pwfile={password}"]
-    subprocess.run(
-        [*make, "--no-sync"], check=True, cwd=folder, env=environment, stdout=subprocess.DEVNULL, **as_user
-    )
+    subprocess.run([*make, "--no-sync"], check=True, cwd=folder, env=environment, stdout=subprocess.DEVNULL, **as_user)
     serve = [str(Path(str(initdb)).with_name("postgres")), "-D", str(folder / "data"), "-p", str(port), "-F"]
     serve += ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
     with log.open("wb") as output:
@@ -174,9 +172,7 @@ def settings(kind: str, request: pytest.FixtureRequest, warehouse: Path) -> dict
 
 
 @pytest.fixture(scope="module", params=[pytest.param(kind, marks=marks(kind)) for kind in KINDS])
-def lake(
-    request: pytest.FixtureRequest, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
-) -> Lake:
+def lake(request: pytest.FixtureRequest, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     """A catalog with nothing in it, of each kind in turn."""
     kind: str = request.param
     given = settings(kind, request, tmp_path_factory.mktemp("warehouse"))

@@ -71,9 +71,7 @@ def test_snapshots_are_those_of_spark(orders: Lake) -> None:
         f"SELECT snapshot_id, parent_id, operation, unix_millis(committed_at) "
         f"FROM {orders.name}.shop.orders.snapshots ORDER BY committed_at"
     ).collect()
-    assert [(s.id, s.parent_id, s.operation, s.committed_at) for s in table.snapshots] == [
-        tuple(r) for r in by_spark
-    ]
+    assert [(s.id, s.parent_id, s.operation, s.committed_at) for s in table.snapshots] == [tuple(r) for r in by_spark]
     assert table.current_snapshot_id == by_spark[-1][0]
     assert [s.operation for s in table.snapshots] == ["append", "append", "delete", "append"]
     assert [s.records for s in table.snapshots] == [2, 4, 3, 4]
@@ -120,9 +118,7 @@ def test_the_rows_of_a_pinned_snapshot_are_read(orders: Lake) -> None:
         (11, 1, "1.50", "a"),
         (12, 2, "1.50", "a"),
     ]
-    now = snapshot.read(
-        orders.spark, snapshot.quoted(orders.name, TABLE), snapshot.pin(table).id, 1 << 27
-    ).collect()
+    now = snapshot.read(orders.spark, snapshot.quoted(orders.name, TABLE), snapshot.pin(table).id, 1 << 27).collect()
     assert sorted((r.id, r.lines) for r in now) == [(2, None), (11, None), (12, None), (20, "line")]
 
 
@@ -189,9 +185,7 @@ def test_every_format_version_is_read(lake: Lake, version: int) -> None:
         snapshot.pin(table)
     lake.spark.sql(f"INSERT INTO {name} VALUES (1, 'x')")
     pinned = snapshot.pin(lake.catalog.table(("versions", f"v{version}")))
-    rows = snapshot.read(
-        lake.spark, snapshot.quoted(lake.name, ("versions", f"v{version}")), pinned.id, 1 << 27
-    )
+    rows = snapshot.read(lake.spark, snapshot.quoted(lake.name, ("versions", f"v{version}")), pinned.id, 1 << 27)
     assert [tuple(r) for r in rows.collect()] == [(1, "x")]
     assert rows.columns == ["a", "b"]
     lake.spark.sql(f"DROP TABLE {name} PURGE")

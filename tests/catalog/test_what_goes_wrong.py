@@ -109,7 +109,9 @@ def test_the_older_layout_without_views_is_read_and_left_as_it_is(tmp_path: Path
     assert (tmp_path / "catalog.db").read_bytes() == before
 
 
-@pytest.mark.parametrize("type_", ["geometry", "geography", "unknown", "timestamp_ns", "timestamptz_ns", "time", "uuid"])
+@pytest.mark.parametrize(
+    "type_", ["geometry", "geography", "unknown", "timestamp_ns", "timestamptz_ns", "time", "uuid"]
+)
 def test_types_that_spark_cannot_open_are_still_described(tmp_path: Path, type_: str) -> None:
     table = filled(tmp_path, metadata(type_)).table(("db", "t"))
     assert str(table.schemas[0][0].type) == type_
@@ -146,7 +148,9 @@ def test_a_locked_file_is_unavailable_after_the_time_to_wait(tmp_path: Path, mon
     locked = filled(tmp_path, metadata("int"))
     with sqlite3.connect(tmp_path / "catalog.db", isolation_level=None) as writer:
         writer.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(TargetUnavailable, match=r"catalog lake \(jdbc:sqlite:.*\) did not answer: database is locked"):
+        with pytest.raises(
+            TargetUnavailable, match=r"catalog lake \(jdbc:sqlite:.*\) did not answer: database is locked"
+        ):
             locked.tables()
         writer.execute("ROLLBACK")
     writer.close()
@@ -154,7 +158,11 @@ def test_a_locked_file_is_unavailable_after_the_time_to_wait(tmp_path: Path, mon
 
 
 SERVERS = {
-    "postgresql": {"type": "jdbc", "uri": "jdbc:postgresql://lake:{pw}@127.0.0.1:{port}/db?password={pw}", "warehouse": "/w"},
+    "postgresql": {
+        "type": "jdbc",
+        "uri": "jdbc:postgresql://lake:{pw}@127.0.0.1:{port}/db?password={pw}",
+        "warehouse": "/w",
+    },
     "rest": {"type": "rest", "uri": "http://lake:{pw}@127.0.0.1:{port}", "properties": {"token": "env:SECRET"}},
 }
 
@@ -258,7 +266,9 @@ def test_a_hive_metastore_that_is_not_there() -> None:
 
 def test_a_missing_driver_is_named_with_what_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg2", None)
-    with pytest.raises(ConfigError, match=r"needs the Python package psycopg2: pip install 'polyexpose-spark\[postgres\]'"):
+    with pytest.raises(
+        ConfigError, match=r"needs the Python package psycopg2: pip install 'polyexpose-spark\[postgres\]'"
+    ):
         catalog(type="jdbc", uri="jdbc:postgresql://127.0.0.1:1/db", warehouse="/w").tables()
 
 
