@@ -106,6 +106,14 @@ class HasuraClient:
         except (KeyError, TypeError, ValueError):
             raise TargetFailed(f"{self._http}: no metadata in the answer to export_metadata") from None
 
+    def difference(self, desired: Publication) -> tuple[Command, ...]:
+        """Return what apply() would send, command by command; empty: it is as desired. Changes nothing.
+
+        Raises:
+            Refused: something that somebody else made is in the way.
+        """
+        return difference(self.export()[0], desired)
+
     def apply(self, desired: Publication, columns_changed: bool = False) -> Applied:
         """Bring the metadata to what is desired and see that each published role can read the table.
 

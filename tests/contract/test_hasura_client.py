@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -182,6 +183,17 @@ def test_a_change_by_somebody_else_in_between_is_kept(hasura: Hasura, client: Ha
     assert hasura.kinds()[:4] == ["export_metadata", "bulk", "export_metadata", "bulk"]
     assert hasura.metadata["sources"][0] == other
     assert hasura.metadata["sources"][1]["name"] == "bq_air"
+
+
+def test_many_runs_at_once_publish_all(hasura: Hasura) -> None:
+    def publish(number: int) -> bool:
+        table = TrackedTable("air", f"t{number}")
+        desired = Publication(f"product{number}", SOURCE, table, (SelectPermission("analyst", ("id",)),))
+        return HasuraClient(hasura.endpoint, REFERENCE, timeout=5).apply(desired).changed
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(publish, range(4))) == [True] * 4
+    assert {each["table"]["name"] for each in hasura.metadata["sources"][0]["tables"]} == {"t0", "t1", "t2", "t3"}
 
 
 def test_a_conflict_that_does_not_end_is_unavailable(hasura: Hasura, client: HasuraClient) -> None:
