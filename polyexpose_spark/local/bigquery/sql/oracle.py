@@ -1,0 +1,92 @@
+"""The type of an expression, asked of DuckDB itself where the tree does not say it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+from sqlglot import exp
+
+from polyexpose_spark.local.bigquery.errors import not_implemented
+
+STATIC = {
+    exp.DataType.Type.BIGINT: "BIGINT",
+    exp.DataType.Type.DOUBLE: "DOUBLE",
+    exp.DataType.Type.TEXT: "VARCHAR",
+    exp.DataType.Type.BOOLEAN: "BOOLEAN",
+    exp.DataType.Type.DATE: "DATE",
+    exp.DataType.Type.TIME: "TIME",
+    exp.DataType.Type.TIMESTAMP: "TIMESTAMP",
+    exp.DataType.Type.TIMESTAMPTZ: "TIMESTAMP WITH TIME ZONE",
+    exp.DataType.Type.JSON: "JSON",
+}
+INTEGERS = ("BIGINT", "HUGEINT", "INTEGER", "SMALLINT", "TINYINT", "UBIGINT", "UINTEGER", "USMALLINT", "UTINYINT")
+FLOATS = ("DOUBLE", "FLOAT")
+
+
+def render(tree: exp.Expression) -> str:
+    """Return a translated tree as DuckDB's SQL."""
+    return tree.sql(dialect="duckdb", identify=True)
+
+
+class Oracle:
+    """Types of translated expressions within the SELECTs that are being translated."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, values: dict[str, Any]) -> None:
+        self.con = con
+        self.values = values
+        self.scopes: list[list[exp.Expression]] = []
+        self.withs: list[list[exp.Expression]] = []
+
+    def of(self, node: exp.Expression) -> str:
+        """Return the DuckDB type of a translated expression, e.g. ``DECIMAL(38,9)``.
+
+        Raises ApiError 501 where DuckDB cannot tell.
+        """
+        if isinstance(node, exp.Paren):
+            return self.of(node.this)
+        if isinstance(node, exp.Cast) and node.to.this in STATIC:
+            return STATIC[node.to.this]
+        if isinstance(node, exp.Literal) and node.is_string:
+            return "VARCHAR"
+        if isinstance(node, exp.Boolean):
+            return "BOOLEAN"
+        for depth in range(1, len(self.scopes) + 1) or (0,):
+            try:
+                return self._probe(node, depth)
+            except duckdb.Error as error:
+                reason = str(error).split("\n")[0]
+        # A message of DuckDB's about a name is the user's error as well: let it come with the whole statement.
+        raise not_implemented(f"An expression whose type cannot be told ({reason})")
+
+    def _probe(self, node: exp.Expression, depth: int) -> str:
+        select = exp.Select(expressions=[node.copy()])
+        tables = [t for scope in self.scopes[len(self.scopes) - depth :] for t in scope] if depth else []
+        sql = render(select)
+        if tables:
+            sql += " FROM " + ", ".join(render(t) for t in tables)
+        ctes = [c for level in self.withs for c in level]
+        if ctes:
+            recursive = any(c.parent and c.parent.args.get("recursive") for c in ctes)
+            sql = f"WITH {'RECURSIVE ' if recursive else ''}" + ", ".join(render(c) for c in ctes) + " " + sql
+        names = {p.name for p in select.find_all(exp.Parameter)} | {
+            p.name for t in [*tables, *ctes] for p in t.find_all(exp.Parameter)
+        }
+        relation = self.con.sql(sql, params={n: self.values[n] for n in names})
+        return str(relation.types[0])
+
+
+def is_decimal(kind: str) -> bool:
+    """Tell whether a DuckDB type is NUMERIC or BIGNUMERIC."""
+    return kind.startswith("DECIMAL(")
+
+
+def is_integer(kind: str) -> bool:
+    """Tell whether a DuckDB type is an integer."""
+    return kind in INTEGERS
+
+
+def is_numeric_shaped(kind: str) -> bool:
+    """Tell whether a DuckDB decimal type is a NUMERIC."""
+    precision, scale = (int(x) for x in kind[len("DECIMAL(") : -1].split(","))
+    return scale <= 9 and precision - scale <= 29
