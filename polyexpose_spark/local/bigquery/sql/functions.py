@@ -225,13 +225,8 @@ def _to_string(value: exp.Expression, source: str) -> exp.Expression:
 
 @rule(exp.ByteString)
 def byte_string(node: exp.Expression, context: Context) -> exp.Expression:
-    """b'...': sqlglot keeps the escapes; DuckDB reads hexadecimal ones only."""
-    raw = node.this.encode("latin-1", "backslashreplace") if node.this.isascii() else node.this.encode()
-    try:
-        value = raw.decode("unicode_escape").encode("latin-1") if node.this.isascii() else raw
-    except UnicodeError as error:
-        raise invalid_query(f"Invalid bytes literal: {node.this}") from error
-    return exp.Anonymous(this="unhex", expressions=[exp.Literal.string(value.hex())])
+    """b'...': sqlglot gives one character a byte; DuckDB takes hexadecimal text."""
+    return exp.Anonymous(this="unhex", expressions=[exp.Literal.string(node.this.encode("latin-1").hex())])
 
 
 # ---- arithmetic

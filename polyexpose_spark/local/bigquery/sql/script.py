@@ -92,9 +92,10 @@ class Query:
         opened: AbstractContextManager[Transaction] | None = None
         try:
             for statement in self.statements:
-                word = statement.words[0]
+                words = " ".join(statement.words).split()  # BEGIN TRANSACTION is one token
+                word = words[0]
                 if word == "BEGIN":
-                    if statement.words[1:] not in ([], ["TRANSACTION"]):
+                    if words[1:] not in ([], ["TRANSACTION"]):
                         raise not_implemented("BEGIN ... END blocks")
                     if opened is not None:
                         raise invalid_query("Transaction is already in progress")
