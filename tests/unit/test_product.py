@@ -200,7 +200,9 @@ def test_nested_types_are_compared_part_by_part(tmp_path: Path) -> None:
               - {name: qty, logicalType: integer, physicalType: int}
         - name: attrs
           logicalType: map
-          physicalType: 'map<string,long>'
+          map:
+            key: {logicalType: string}
+            value: {logicalType: integer, physicalType: long}
         """),
         "      ",
     )
@@ -211,7 +213,7 @@ def test_nested_types_are_compared_part_by_part(tmp_path: Path) -> None:
     with pytest.raises(Refused) as caught:
         contract.columns(found, (Field("lines", lines, False), Field("attrs", logical.parse("map<string,int>"), False)))
     assert "column lines.element.qty: the contract says int, the table has long" in str(caught.value)
-    assert "column attrs: the contract says map<string, long>, the table has map<string, int>" in str(caught.value)
+    assert "column attrs.value: the contract says long, the table has int" in str(caught.value)
 
 
 KEYED = """\
@@ -231,8 +233,8 @@ def test_relationships_of_columns_and_of_the_object(tmp_path: Path) -> None:
 
 
 def test_a_relationship_to_nothing_in_particular(tmp_path: Path) -> None:
-    [line] = problems(tmp_path, HEAD + COLUMNS + KEYED.replace("airlines.carrier", "carrier") + SERVERS)
-    assert "`to` is written object.column" in line
+    found = problems(tmp_path, HEAD + COLUMNS + KEYED.replace("airlines.carrier", "[airlines.carrier, planes.tail]") + SERVERS)
+    assert any("`to` is written object.column" in line for line in found), found
 
 
 def test_a_product_comes_after_those_it_refers_to(tmp_path: Path) -> None:
