@@ -49,7 +49,9 @@ BASE = "/bigquery/v2"
 
 def route(method: str, path: str) -> Callable[[Handler], Handler]:
     """Register a handler; ``{name}`` in the path is handed over as a keyword argument."""
-    pattern = re.compile(BASE + re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path))
+    # A colon before the end is a custom method, as in tables/x:getIamPolicy; only projects have one in their name.
+    named = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/:]+)", path).replace("<project>[^/:]", "<project>[^/]")
+    pattern = re.compile(BASE + named)
 
     def register(fn: Handler) -> Handler:
         ROUTES.append((method, pattern, fn))

@@ -73,12 +73,17 @@ def _boundaries(node: exp.Expression) -> exp.Expression:
     a, b = node.this, node.expression
     if unit in ("WEEK", "WEEK(SUNDAY)"):
         # DuckDB's weeks start on Monday: shift Sunday onto it.
-        return duck("date_diff('week', :b + INTERVAL 1 DAY, :a + INTERVAL 1 DAY)", a=a, b=b)
+        return _weeks(duck(":x + INTERVAL 1 DAY", x=a), duck(":x + INTERVAL 1 DAY", x=b))
     if unit in ("ISOWEEK", "WEEK(MONDAY)"):
-        return duck("date_diff('week', :b, :a)", a=a, b=b)
+        return _weeks(a, b)
     if unit not in (*FIXED_UNITS, "MONTH", "QUARTER", "YEAR"):
         raise not_implemented(f"A difference in {unit}")
     return duck(f"date_diff('{unit.lower()}', :b, :a)", a=a, b=b)
+
+
+def _weeks(a: exp.Expression, b: exp.Expression) -> exp.Expression:
+    # date_diff('week') of DuckDB counts spans of 7 days, not boundaries.
+    return duck("date_diff('day', date_trunc('week', :b), date_trunc('week', :a)) // 7", a=a, b=b)
 
 
 @rule(exp.DateTrunc, exp.TimestampTrunc, exp.DatetimeTrunc)

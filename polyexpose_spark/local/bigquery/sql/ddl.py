@@ -66,8 +66,10 @@ def _create(
     if old is not None and old.is_view:
         raise invalid(f"{key} is a view, not a table")
     if like is not None:
+        if like == key:
+            raise invalid_query(f"{key} cannot be replaced by itself")
         if old is not None:
-            raise not_implemented("CREATE OR REPLACE TABLE ... LIKE of the same table") if like == key else None or _gone(tx, key)
+            tx.drop_table(key)
         loads.copied(tx, like, key, settings, rows=False)
         return done, key
     declared = [_field(x) for x in tree.this.expressions] if isinstance(tree.this, exp.Schema) else None
@@ -102,10 +104,6 @@ def _create(
     return done, key
 
 
-def _gone(tx: Transaction, key: TableKey) -> None:
-    tx.drop_table(key)
-
-
 def _create_view(
     query: Query, tx: Transaction, tree: exp.Create, statement: Statement, key: TableKey, settings: Resource
 ) -> None:
@@ -138,7 +136,7 @@ def _settings(
             out["clustering"] = {"fields": [c.name for c in p.expressions]}
         elif isinstance(p, exp.PartitionedByProperty):
             out.update(_partitioning(p.this))
-        elif isinstance(p, (exp.Property, exp.LocationProperty)):
+        elif type(p) in (exp.Property, exp.LocationProperty):
             out.update(_option(query, tx, p))
         else:
             raise not_implemented(p.sql("bigquery"))

@@ -12,7 +12,7 @@ from functools import lru_cache
 import sqlglot
 from sqlglot import exp
 
-from polyexpose_spark.local.bigquery.errors import ApiError, invalid_query, not_implemented
+from polyexpose_spark.local.bigquery.errors import invalid_query, not_implemented
 from polyexpose_spark.local.bigquery.sql.oracle import (
     FLOATS,
     Oracle,
@@ -206,7 +206,7 @@ def _to_string(value: exp.Expression, source: str) -> exp.Expression:
     if source == "VARCHAR" or is_integer(source) or source in ("BOOLEAN", "DATE"):
         return cast(value, "VARCHAR")
     if source in FLOATS:
-        return duck("replace(replace(regexp_replace(CAST(:x AS VARCHAR), '\\.0$', ''), 'nan', 'NaN'), '-0', '-0')", x=value)
+        return duck("replace(regexp_replace(CAST(:x AS VARCHAR), '\\.0$', ''), 'nan', 'NaN')", x=value)
     if is_decimal(source):
         return duck(
             "CASE WHEN contains(CAST(:x AS VARCHAR), '.') THEN rtrim(rtrim(CAST(:x AS VARCHAR), '0'), '.') "
@@ -234,6 +234,8 @@ def byte_string(node: exp.Expression, context: Context) -> exp.Expression:
 
 def _decimals(context: Context, *nodes: exp.Expression) -> list[str]:
     kinds = [context.types.of(n) for n in nodes]
+    if "VARCHAR" in kinds:
+        raise invalid_query("No matching signature for an arithmetic operator with a STRING")
     return kinds if any(is_decimal(k) for k in kinds) and not any(k in FLOATS for k in kinds) else []
 
 
@@ -257,6 +259,9 @@ def arithmetic(node: exp.Expression, context: Context) -> exp.Expression:
     """Keep NUMERIC a NUMERIC: DuckDB's multiplication adds the scales."""
     if _is_plain(node.this) and _is_plain(node.expression):
         return node
+    for side in (node.this, node.expression):
+        if context.types.of(side) == "VARCHAR":
+            raise invalid_query(f"No matching signature for operator {type(node).__name__} with a STRING")
     kinds = _decimals(context, node.this, node.expression)
     if not kinds:
         return node
@@ -572,9 +577,98 @@ def named(node: exp.Expression, context: Context) -> exp.Expression:
     return NAMED[node.name.upper()](node, context)
 
 
-def type_error(node: exp.Expression, kinds: list[str]) -> ApiError:
-    """Return 400 for an operator without a signature for these types."""
-    return invalid_query(f"No matching signature for {type(node).__name__} for argument types: {', '.join(kinds)}")
+# ---- types that go together
+
+
+def kind_class(kind: str) -> str:
+    """Return the class of DuckDB types that BigQuery compares with each other; empty for NULL."""
+    if is_integer(kind) or is_decimal(kind) or kind in FLOATS:
+        return "NUMBER"
+    return "" if kind == '"NULL"' else kind
+
+
+def check_same_class(node: exp.Expression, operands: list[exp.Expression], context: Context) -> None:
+    """Raise 400 where BigQuery has no signature and DuckDB would convert one operand, as in ``'1' = 1``."""
+    known = {}
+    literals = False
+    for operand in operands:
+        if isinstance(operand, exp.Null):
+            continue
+        if isinstance(operand, exp.Literal) and operand.is_string:
+            literals = True
+            continue
+        kind = context.types.of(operand)
+        if kind_class(kind):
+            known[kind_class(kind).split("(")[0]] = kind
+    taken = {k for k in known if k not in TAKE_LITERALS}
+    if len(known) > 1 or (literals and taken):
+        kinds = [*known.values(), *(["STRING"] if literals else [])]
+        raise invalid_query(f"No matching signature for {type(node).__name__} for argument types: {', '.join(kinds)}")
+
+
+# A string literal becomes one of these by itself.
+TAKE_LITERALS = ("VARCHAR", "DATE", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE")
+
+
+@rule(exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ, exp.Nullif)
+def comparison(node: exp.Expression, context: Context) -> exp.Expression:
+    """Compare only what BigQuery compares."""
+    if isinstance(node.parent, exp.Update) and node.arg_key == "expressions":
+        return node
+    check_same_class(node, [node.this, node.expression], context)
+    return node
+
+
+@rule(exp.Between)
+def between(node: exp.Expression, context: Context) -> exp.Expression:
+    """Compare only what BigQuery compares."""
+    check_same_class(node, [node.this, node.args["low"], node.args["high"]], context)
+    return node
+
+
+@rule(exp.In)
+def member(node: exp.Expression, context: Context) -> exp.Expression:
+    """Compare only what BigQuery compares."""
+    if node.expressions:
+        check_same_class(node, [node.this, *node.expressions], context)
+    return node
+
+
+@rule(exp.Coalesce, exp.Greatest, exp.Least)
+def common_type(node: exp.Expression, context: Context) -> exp.Expression:
+    """All arguments of one type."""
+    check_same_class(node, [node.this, *node.expressions], context)
+    return node
+
+
+@rule(exp.Case)
+def case(node: exp.Expression, context: Context) -> exp.Expression:
+    """All results of one type, all values compared of one type."""
+    ifs = node.args["ifs"]
+    results = [i.args["true"] for i in ifs] + ([node.args["default"]] if node.args.get("default") else [])
+    check_same_class(node, results, context)
+    if node.this is not None:
+        check_same_class(node, [node.this, *[i.this for i in ifs]], context)
+    return node
+
+
+@rule(exp.If)
+def if_(node: exp.Expression, context: Context) -> exp.Expression:
+    """Both results of one type."""
+    if not isinstance(node.parent, exp.Case):
+        results = [n for n in (node.args.get("true"), node.args.get("false")) if n is not None]
+        check_same_class(node, results, context)
+    return node
+
+
+@rule(exp.Concat, exp.DPipe)
+def concat(node: exp.Expression, context: Context) -> exp.Expression:
+    """Texts with texts, bytes with bytes, arrays with arrays."""
+    parts = node.expressions if isinstance(node, exp.Concat) else [node.this, node.expression]
+    kinds = {context.types.of(p) for p in parts} - {'"NULL"'}
+    if len(kinds) > 1 or any(k not in ("VARCHAR", "BLOB") and not k.endswith("[]") for k in kinds):
+        raise invalid_query(f"No matching signature for CONCAT for argument types: {', '.join(sorted(kinds))}")
+    return node
 
 
 # Rules for dates and JSON register themselves in the same table.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import duckdb
+import sqlglot
 from sqlglot import exp
 
-from polyexpose_spark.local.bigquery.errors import not_implemented
+from polyexpose_spark.local.bigquery.errors import from_engine
 
 STATIC = {
     exp.DataType.Type.BIGINT: "BIGINT",
@@ -26,7 +27,7 @@ FLOATS = ("DOUBLE", "FLOAT")
 
 def render(tree: exp.Expression) -> str:
     """Return a translated tree as DuckDB's SQL."""
-    return tree.sql(dialect="duckdb", identify=True)
+    return tree.sql(dialect="duckdb", identify=True, unsupported_level=sqlglot.ErrorLevel.RAISE)
 
 
 class Oracle:
@@ -41,7 +42,7 @@ class Oracle:
     def of(self, node: exp.Expression) -> str:
         """Return the DuckDB type of a translated expression, e.g. ``DECIMAL(38,9)``.
 
-        Raises ApiError 501 where DuckDB cannot tell.
+        Raises ApiError 400 where DuckDB finds none.
         """
         if isinstance(node, exp.Paren):
             return self.of(node.this)
@@ -51,13 +52,13 @@ class Oracle:
             return "VARCHAR"
         if isinstance(node, exp.Boolean):
             return "BOOLEAN"
+        reason: duckdb.Error = duckdb.Error("no scope")
         for depth in range(1, len(self.scopes) + 1) or (0,):
             try:
                 return self._probe(node, depth)
             except duckdb.Error as error:
-                reason = str(error).split("\n")[0]
-        # A message of DuckDB's about a name is the user's error as well: let it come with the whole statement.
-        raise not_implemented(f"An expression whose type cannot be told ({reason})")
+                reason = error  # of the widest scope: an unknown name, or types that do not go together
+        raise from_engine(reason)
 
     def _probe(self, node: exp.Expression, depth: int) -> str:
         select = exp.Select(expressions=[node.copy()])

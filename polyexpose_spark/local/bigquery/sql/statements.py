@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from dataclasses import dataclass
 
 import sqlglot
@@ -10,6 +12,8 @@ from sqlglot.tokens import Token, TokenType
 
 from polyexpose_spark.local.bigquery.errors import invalid_query, not_implemented
 
+# What it cannot parse is refused here with an error; it need not warn as well.
+logging.getLogger("sqlglot").setLevel(logging.ERROR)
 DIALECT = sqlglot.Dialect.get_or_raise("bigquery")
 
 
@@ -92,6 +96,4 @@ def parse_statement(text: str) -> exp.Expression:
 
 
 def _first_line(error: Exception) -> str:
-    import re
-
     return re.sub(r"\x1b\[\d*m", "", str(error)).split("\n")[0][:300]
