@@ -153,6 +153,7 @@ class Hasura(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     server: Hasura
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         self.server.requests.append((self.path, {}, dict(self.headers)))
