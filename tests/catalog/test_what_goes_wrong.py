@@ -189,7 +189,7 @@ def test_a_server_that_never_answers_is_unavailable(kind: str, monkeypatch: pyte
     monkeypatch.setattr(catalog_kinds, "CONNECT_SECONDS", 2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         started = time.monotonic()
-        with pytest.raises(TargetUnavailable, match="did not answer: .*(?:timed out|timeout expired)"):
+        with pytest.raises(TargetUnavailable, match=r"did not answer: .*(?:timed out|timeout expired)"):
             server(kind, silent.getsockname()[1], monkeypatch).tables()
         assert time.monotonic() - started < 10
 
@@ -200,7 +200,7 @@ def test_a_wrong_password_and_a_wrong_database_say_what_to_check(
 ) -> None:
     monkeypatch.setenv("WRONG", "not-" + PASSWORD)
     known = {"type": "jdbc", "warehouse": "/w", "user": "lake"}
-    with pytest.raises(TargetFailed, match="password authentication failed for user.*check `user`, `password`") as told:
+    with pytest.raises(TargetFailed, match=r"password authentication failed for user.*check `user`") as told:
         catalog(uri=postgresql, password="env:WRONG", **known).tables()
     assert PASSWORD not in str(told.value)
     with pytest.raises(TargetFailed, match='database "nope" does not exist'):
@@ -299,4 +299,4 @@ lake = CatalogConfig(type="jdbc", uri="jdbc:sqlite:{tmp_path}/catalog.db", wareh
 assert Catalog(lake).table(("db", "t")).format_version == 3
 assert not {{"pandas", "pyspark", "pyarrow.parquet", "pyiceberg.catalog.rest"}} & sys.modules.keys()
 """
-    subprocess.run([sys.executable, "-c", program], check=True)
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2])
