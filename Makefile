@@ -51,5 +51,5 @@ dist/SHA256SUMS: .venv/installed pyproject.toml setup.py build_wheel.sh README.m
 	@./build_wheel.sh >/dev/null
 
 clean: ## Remove what was built, and .venv; the local lake (.polyexpose) and the cache of jars stay
-	@rm -rf build dist .venv *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -rf build dist .venv *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .grimp_cache .hypothesis
 	@find . -name __pycache__ -prune -exec rm -rf {} +

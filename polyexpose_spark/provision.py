@@ -23,9 +23,7 @@ from polyexpose_spark.workspace import address_models
 logger = logging.getLogger(__name__)
 
 
-def provision(
-    properties: Path, *, profile: str, files: Sequence[str] = (), settings: Sequence[str] = ()
-) -> None:
+def provision(properties: Path, *, profile: str, files: Sequence[str] = (), settings: Sequence[str] = ()) -> None:
     """Make ready what a Spark session of this configuration needs.
 
     Raises ConfigError (no Java, a wrong jar, a wrong configuration) and TargetUnavailable (no network).

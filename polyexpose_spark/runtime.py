@@ -93,12 +93,8 @@ def read_line(name: str | None = None) -> Line:
     folder = importlib.resources.files("polyexpose_spark") / "conf" / "jars"
     ivy = folder / f"{name}.xml"
     if not ivy.is_file():
-        known = sorted(
-            re.findall(r"\b(spark-[\d.]+)\.xml\b", "\n".join(entry.name for entry in folder.iterdir()))
-        )
-        raise ConfigError(
-            f"conf/jars/{name}.xml: there are no jars for {name}; there are for: {', '.join(known)}"
-        )
+        known = sorted(re.findall(r"\b(spark-[\d.]+)\.xml\b", "\n".join(entry.name for entry in folder.iterdir())))
+        raise ConfigError(f"conf/jars/{name}.xml: there are no jars for {name}; there are for: {', '.join(known)}")
     text = ivy.read_bytes()
     info = ET.fromstring(text).find("info")  # noqa: S314 -- our own file
     attributes = {} if info is None else info.attrib
@@ -202,9 +198,7 @@ def fetched(line: Line) -> tuple[Path, ...]:
 
 
 def _fetch(line: Line) -> None:
-    logger.info(
-        "fetching the jars of %s (%d, from Maven Central) into %s", line.name, len(line.sums), line.folder
-    )
+    logger.info("fetching the jars of %s (%d, from Maven Central) into %s", line.name, len(line.sums), line.folder)
     partial = line.folder.with_name(line.folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
     (partial / "jars").mkdir(parents=True)
@@ -223,9 +217,7 @@ def _fetch(line: Line) -> None:
     command += ["-cache", str(partial / "ivy"), "-ivy", str(partial / "ivy.xml")]
     command += ["-retrieve", str(partial / "jars" / "[artifact]-[revision](-[classifier]).[ext]")]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_FETCH_SECONDS
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_FETCH_SECONDS)
         if done.returncode != 0:
             raise TargetUnavailable(
                 f"the jars of {line.name} could not be fetched: {_reason(done.stdout + done.stderr)}"
@@ -243,9 +235,7 @@ def _reason(output: str) -> str:
     """Pick from Ivy's report the line that says why."""
     said = [text.strip(" \t:") for text in output.splitlines() if text.strip(" .\t:")]
     telling = (
-        [text for text in said if "error at" in text]
-        or [text for text in said if text.endswith("not found")]
-        or said
+        [text for text in said if "error at" in text] or [text for text in said if text.endswith("not found")] or said
     )
     return f"Ivy said: {telling[0]}" if telling else "Ivy said nothing"
 
@@ -254,16 +244,12 @@ def _check_sums(line: Line, folder: Path) -> None:
     fetched = {path.name for path in folder.iterdir()}
     if fetched != line.sums.keys():
         names = ", ".join(sorted(fetched ^ line.sums.keys()))
-        raise ConfigError(
-            f"conf/jars: {line.name}.xml and {line.name}.sha256 do not name the same jars: {names}"
-        )
+        raise ConfigError(f"conf/jars: {line.name}.xml and {line.name}.sha256 do not name the same jars: {names}")
     for name, digest in line.sums.items():
         with (folder / name).open("rb") as file:
             actual = hashlib.file_digest(file, "sha256").hexdigest()
         if actual != digest:
-            raise ConfigError(
-                f"conf/jars/{line.name}.sha256: {name} should have sha256 {digest} but has {actual}"
-            )
+            raise ConfigError(f"conf/jars/{line.name}.sha256: {name} should have sha256 {digest} but has {actual}")
 
 
 @contextmanager
@@ -334,9 +320,7 @@ def base_archive(java: Path) -> Path:
 
 def properties_text(settings: Mapping[str, str]) -> str:
     """Write settings as Java properties (ASCII, escaped), sorted by key."""
-    return "".join(
-        f"{_escaped(key, ' :=')}={_escaped(value, '')}\n" for key, value in sorted(settings.items())
-    )
+    return "".join(f"{_escaped(key, ' :=')}={_escaped(value, '')}\n" for key, value in sorted(settings.items()))
 
 
 def _escaped(text: str, special: str) -> str:

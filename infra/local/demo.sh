@@ -19,7 +19,11 @@ title() { printf '\n%s%s%s\n' "$bold" "$1" "$plain"; }
 said() { printf '  $ %s\n' "$*"; }
 submit() {
   said "spark-submit --properties-file $properties --py-files dist/polyexpose_spark.zip dist/main.py $*"
-  "$SPARK_HOME/bin/spark-submit" --properties-file "$properties" --py-files dist/polyexpose_spark.zip dist/main.py "$@"
+  # Of the steps told on stderr, those that a reader waits for; without the filter every one is shown.
+  { "$SPARK_HOME/bin/spark-submit" --properties-file "$properties" \
+      --py-files dist/polyexpose_spark.zip dist/main.py "$@" 2>&1 >&3 |
+      sed -uE '/^ *[0-9.]+ s  [a-z]+\.(creating|append(ing|ed)|claimed|tag(ging|ged)|checked|recorded|recording|released) /d' >&2
+  } 3>&1
 }
 
 title "1. Sample data: the flights that left New York City in 2013, into a local Iceberg catalog"
@@ -41,6 +45,11 @@ title "4. What a data scientist sees: CSV with a Frictionless data package"
 title "5. What an operator sees: which snapshot is exposed where, and how far behind"
 said ".venv/bin/polyexpose --mode status --product $products"
 .venv/bin/polyexpose --mode status --product "$products"
+
+receipts=.polyexpose/state/nyc-flights/receipts/csv
+said "tail -n +1 $receipts/*.json    # every exposure leaves a receipt; of the newest:"
+newest=("$receipts"/*.json)
+sed -nE '/"(product|contractVersion|outcome|table|snapshotId|tag|digest|rows|bytesWritten)"/p' "${newest[-1]}"
 
 title "Next, try"
 cat <<EOF

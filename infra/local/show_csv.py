@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,15 +19,20 @@ def main(product: str, contracts: str) -> None:
     address = next(Path(state.address) for state in states if state.product.id == product and state.address)
     package = json.loads((address / "datapackage.json").read_text(encoding="utf-8"))
     files = [address / resource["path"] for resource in package["resources"]]
-    print(f"  {address}/datapackage.json names {len(files)} file(s), {sum(f.stat().st_size for f in files):,} bytes")
-    print(f"  {files[0]} begins:")
+    size = sum(file.stat().st_size for file in files)
+    print(f"  {address}/datapackage.json says what is served: {len(files)} files, {size:,} bytes. The first begins:")
     opened = gzip.open if files[0].suffix == ".gz" else open
     with opened(files[0], "rt", encoding="utf-8", newline="") as lines:
         for line in itertools.islice(lines, 4):
             print("    " + line.rstrip("\n"))
-    names = f"glob.glob('{files[0].parent}/*')" if len(files) > 1 else f"['{files[0]}']"
-    print("  all of it in pandas:")
-    print(f"    pandas.concat(map(pandas.read_csv, {names}))")
+    print("  All of it in pandas:")
+    read = (
+        f"at = '{address}'; flights = pandas.concat(pandas.read_csv(f'{{at}}/{{part[\"path\"]}}', low_memory=False)"
+        " for part in json.load(open(f'{at}/datapackage.json'))['resources'])"
+    )
+    print(f"    import json, pandas; {read}", flush=True)
+    told = "print(f'  which gives {len(flights):,} rows, {flights.shape[1]} columns')"
+    subprocess.run([sys.executable, "-c", f"import json, pandas; {read}; {told}"], check=True)
 
 
 if __name__ == "__main__":

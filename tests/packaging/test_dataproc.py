@@ -26,9 +26,7 @@ def job() -> dict[str, Any]:
     return yaml.safe_load((INFRA / "job.yaml").read_text())
 
 
-@pytest.mark.parametrize(
-    ("kind", "file"), [("WorkflowTemplate", "workflow-template.yaml"), ("Job", "job.yaml")]
-)
+@pytest.mark.parametrize(("kind", "file"), [("WorkflowTemplate", "workflow-template.yaml"), ("Job", "job.yaml")])
 def test_the_request_is_one_the_api_accepts(kind: str, file: str) -> None:
     if not CHECKER.is_file():
         # The checker is a tool of the maintainers' machines; the checks below need nothing.

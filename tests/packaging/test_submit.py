@@ -67,7 +67,9 @@ def cluster(place: Path, bare: Path) -> Path:
     return file
 
 
-def submit(place: Path, dist: Path, *words: str | Path, files: tuple[Path, ...] = ()) -> subprocess.CompletedProcess[str]:
+def submit(
+    place: Path, dist: Path, *words: str | Path, files: tuple[Path, ...] = ()
+) -> subprocess.CompletedProcess[str]:
     """Set up in `place` and hand the built files to spark-submit there."""
     environment = {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_HOME": str(runtime.spark_home())}
     environment.pop("PYTHONPATH", None)
@@ -105,9 +107,7 @@ def test_the_package_comes_to_the_executors(dist: Path, place: Path, cluster: Pa
     assert others == []
 
 
-def test_csv_is_exposed_by_executors_without_our_libraries(
-    dist: Path, place: Path, cluster: Path, bare: Path
-) -> None:
+def test_csv_is_exposed_by_executors_without_our_libraries(dist: Path, place: Path, cluster: Path, bare: Path) -> None:
     loaded = submit(place, dist, dist / "main.py", "--mode", "sample")
     assert loaded.returncode == 0, loaded.stdout + loaded.stderr
     (bare / "imported").unlink(missing_ok=True)

@@ -131,9 +131,7 @@ def test_jars_are_fetched_once(line: Line, cache: Path, caplog: pytest.LogCaptur
 
 def test_a_jar_with_another_sum_is_refused_and_not_kept(line: Line, tmp_path: Path, cache: Path) -> None:
     (tmp_path / "repository/org/example/small/1.0/small-1.0.jar").write_bytes(b"changed")
-    with pytest.raises(
-        ConfigError, match=r"spark-0\.0\.sha256: small-1\.0\.jar should have sha256 \w{64} but has"
-    ):
+    with pytest.raises(ConfigError, match=r"spark-0\.0\.sha256: small-1\.0\.jar should have sha256 \w{64} but has"):
         runtime.fetched(line)
     assert not any(path.is_dir() for path in (cache / "jars").iterdir())
 
@@ -171,9 +169,7 @@ def test_two_processes_fetch_at_once(line: Line) -> None:
 # --- Class-data archive -------------------------------------------------------------------------------------
 
 
-def test_an_archive_for_other_jars_is_not_used(
-    tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_archive_for_other_jars_is_not_used(tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     jar = tmp_path / "a.jar"
     jar.write_bytes(b"one")
     java = a_java(tmp_path / "java", "17.0.9")
@@ -217,9 +213,7 @@ def test_an_archive_for_another_java_is_not_used(tmp_path: Path, cache: Path) ->
 )
 def test_spark_reads_the_settings_as_they_were(value: str, tmp_path: Path) -> None:
     file = tmp_path / "spark.properties"
-    file.write_text(
-        runtime.properties_text({"spark.driver.extraClassPath": value, "spark.driver.memory": "321m"})
-    )
+    file.write_text(runtime.properties_text({"spark.driver.extraClassPath": value, "spark.driver.memory": "321m"}))
     # Spark's launcher prints the command it would run, its words ended by NUL.
     launcher = ["-cp", f"{runtime.spark_home()}/jars/*", "-Dfile.encoding=UTF-8", "-Dsun.jnu.encoding=UTF-8"]
     launcher += ["org.apache.spark.launcher.Main", "org.apache.spark.deploy.SparkSubmit"]
