@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import Decimal
+from datetime import datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -23,6 +22,8 @@ from polyexpose_spark.clients.bigquery_tables import (
     TableSpec,
     description,
     digest_label,
+    loadable,
+    parameter_type,
     quoted,
     view_statement,
 )
@@ -248,7 +249,7 @@ class BigQueryClient:
         """
         config = self._bigquery.QueryJobConfig(
             query_parameters=[
-                self._bigquery.ScalarQueryParameter(name, _parameter_type(value), value)
+                self._bigquery.ScalarQueryParameter(name, parameter_type(value), value)
                 for name, value in (parameters or {}).items()
             ]
         )
@@ -373,19 +374,6 @@ class BigQueryClient:
         )
 
 
-def loadable(dataset: str, bucket: str) -> bool:
-    """Say whether BigQuery loads from a bucket there into a dataset here.
-
-    Source: BigQuery, "Loading Parquet data from Cloud Storage", limitations: any bucket into US; otherwise the same
-    region, or one within the same multi-region (London and Zurich are not within EU).
-    """
-    dataset, bucket = dataset.upper(), bucket.upper()
-    if dataset in ("US", bucket):
-        return True
-    within_eu = bucket.startswith("EUROPE-") and bucket not in ("EUROPE-WEST2", "EUROPE-WEST6")
-    return dataset == "EU" and (within_eu or bucket == "EUR4")
-
-
 def _held(name: TableName, table: bigquery.Table) -> HeldTable:
     return HeldTable(
         name, dict(table.labels), int(table.num_rows or 0), int(table.num_bytes or 0), table.created, table.expires
@@ -398,25 +386,3 @@ def _views_of(entry: Mapping[str, Any]) -> tuple[str, str] | None:
     if "VIEWS" not in (below.get("targetTypes") or below.get("target_types") or ()):
         return None
     return below["dataset"]["projectId"], below["dataset"]["datasetId"]
-
-
-def _parameter_type(value: Any) -> str:
-    """Return BigQuery's type of a parameter. bool before int, datetime before date: they are their subclasses."""
-    match value:
-        case bool():
-            return "BOOL"
-        case int():
-            return "INT64"
-        case float():
-            return "FLOAT64"
-        case str():
-            return "STRING"
-        case bytes():
-            return "BYTES"
-        case Decimal():
-            return "BIGNUMERIC"
-        case datetime():
-            return "DATETIME" if value.tzinfo is None else "TIMESTAMP"
-        case date():
-            return "DATE"
-    raise ValueError(f"{value!r} cannot be a query parameter")

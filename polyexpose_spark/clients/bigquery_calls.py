@@ -134,8 +134,7 @@ def _sorted(error: Exception) -> _Failure | None:
         case auth.InvalidOperation():  # anonymous credentials were asked to renew themselves
             return _Failure("credentials are required (HTTP 401)")
         case auth.DefaultCredentialsError():
-            words = "no application default credentials; `gcloud auth application-default login` makes them"
-            return _Failure(words, configuration=True)
+            return _Failure(one_line(f"application default credentials: {error}"), configuration=True)
         case auth.TransportError():
             return _Failure("Google's authorisation service does not answer", passing=True)
         case auth.GoogleAuthError():

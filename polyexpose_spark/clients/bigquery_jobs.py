@@ -82,8 +82,9 @@ class Jobs:
             job_id = f"polyexpose_{digest}_{attempt}"
             found = self._look(job_id, what, deadline)
             if found is None:
+                if started == 0 and table is not None and DIGEST_LABEL in table.labels:
+                    self._unmark(table, what, deadline)
                 started += 1
-                self._unmark(table, what, deadline)
                 found = self._start_load(job_id, files, spec, what, deadline)
                 ours = True
             else:
@@ -141,7 +142,7 @@ class Jobs:
         self, job_id: str, start: Callable[[float], Job], what: str, deadline: Deadline, request: float = REQUEST
     ) -> Job:
         """Start a job, or find it where the answer to its start was lost, or where another process was first."""
-        from google.api_core.exceptions import Conflict
+        from google.api_core.exceptions import Conflict, NotFound
 
         tried = False
 
@@ -152,9 +153,9 @@ class Jobs:
             tried = True
             try:
                 return start(timeout)
-            except Conflict:
+            except (Conflict, NotFound):  # NotFound: of an upload that ended, while its last answer was lost
                 if (found := self._find(job_id, timeout)) is None:
-                    raise  # the job appears a little later (googleapis/python-bigquery issue 2134)
+                    raise  # after a conflict it appears a little later (googleapis/python-bigquery issue 2134)
                 return found
 
         return self._calls(f"{what}: job {job_id}", deadline, once, request)
@@ -195,15 +196,16 @@ class Jobs:
 
         return self._calls(what, deadline, fetch)
 
-    def _unmark(self, table: bigquery.Table | None, what: str, deadline: Deadline) -> None:
+    def _unmark(self, table: bigquery.Table, what: str, deadline: Deadline) -> None:
         """Take the mark of another load away before this one replaces its rows: a load job does not touch labels."""
-        if table is None or DIGEST_LABEL not in table.labels:
-            return
-        table.labels = {**table.labels, DIGEST_LABEL: None}
+        from google.cloud import bigquery
+
+        unmarked = bigquery.Table(table.reference)
+        unmarked.labels = {DIGEST_LABEL: None}
         self._calls(
             what,
             deadline,
-            lambda timeout: self._client.update_table(table, ["labels"], retry=NO_RETRY, timeout=timeout),
+            lambda timeout: self._client.update_table(unmarked, ["labels"], retry=NO_RETRY, timeout=timeout),
         )
 
     def _ended(self, job: Job, what: str) -> TargetFailed | TargetUnavailable:
@@ -241,22 +243,30 @@ def one_file(paths: Sequence[str], what: str) -> IO[bytes]:
         TargetFailed: a file cannot be read, or its columns differ from the first's.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    path = paths[0]
     try:
         if len(paths) == 1:
-            return open(path, "rb")
-        merged = tempfile.TemporaryFile(dir=Path(path).parent)  # noqa: SIM115 (the caller closes it)
-        schema = pq.read_schema(path)
-        with pq.ParquetWriter(merged, schema, compression="zstd") as writer:
-            for path in paths:
-                with pq.ParquetFile(path) as part:
-                    if not part.schema_arrow.equals(schema):
-                        raise TargetFailed(f"{what}: {path}: its columns differ from those of {paths[0]}")
-                    for batch in part.iter_batches(_ROWS_AT_A_TIME):
-                        writer.write_batch(batch)
+            return open(paths[0], "rb")
+        merged = tempfile.TemporaryFile(dir=Path(paths[0]).parent)  # noqa: SIM115 (the caller closes it)
+        try:
+            _merge(paths, merged, what)
+        except BaseException:
+            merged.close()
+            raise
     except (OSError, pa.ArrowInvalid) as error:
-        raise TargetFailed(f"{what}: {path}: cannot be read ({one_line(str(error))})") from None
-    merged.flush()
+        raise TargetFailed(f"{what}: a staged file cannot be read: {one_line(str(error))}") from None
     return merged
+
+
+def _merge(paths: Sequence[str], merged: IO[bytes], what: str) -> None:
+    import pyarrow.parquet as pq
+
+    schema = pq.read_schema(paths[0])
+    with pq.ParquetWriter(merged, schema, compression="zstd") as writer:
+        for path in paths:
+            with pq.ParquetFile(path) as part:
+                if not part.schema_arrow.equals(schema):
+                    raise TargetFailed(f"{what}: {path}: its columns differ from those of {paths[0]}")
+                for batch in part.iter_batches(_ROWS_AT_A_TIME):
+                    writer.write_batch(batch)
+    merged.flush()

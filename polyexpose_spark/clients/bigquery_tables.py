@@ -10,7 +10,8 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -225,6 +226,41 @@ def load_config(spec: TableSpec) -> bigquery.LoadJobConfig:
 def description(spec_description: str) -> str:
     """Return a table's description, cut to what BigQuery takes."""
     return _cut(spec_description, _TABLE_DESCRIPTION)
+
+
+def loadable(dataset: str, bucket: str) -> bool:
+    """Say whether BigQuery loads from a bucket there into a dataset here.
+
+    Source: BigQuery, "Loading Parquet data from Cloud Storage", limitations: any bucket into US; otherwise the same
+    region, or one within the same multi-region (London and Zurich are not within EU).
+    """
+    dataset, bucket = dataset.upper(), bucket.upper()
+    if dataset in ("US", bucket):
+        return True
+    within_eu = bucket.startswith("EUROPE-") and bucket not in ("EUROPE-WEST2", "EUROPE-WEST6")
+    return dataset == "EU" and (within_eu or bucket == "EUR4")
+
+
+def parameter_type(value: Any) -> str:
+    """Return BigQuery's type of a parameter. bool before int, datetime before date: they are their subclasses."""
+    match value:
+        case bool():
+            return "BOOL"
+        case int():
+            return "INT64"
+        case float():
+            return "FLOAT64"
+        case str():
+            return "STRING"
+        case bytes():
+            return "BYTES"
+        case Decimal():
+            return "BIGNUMERIC"
+        case datetime():
+            return "DATETIME" if value.tzinfo is None else "TIMESTAMP"
+        case date():
+            return "DATE"
+    raise ValueError(f"{value!r} cannot be a query parameter")
 
 
 def _cut(text: str, length: int) -> str:
