@@ -267,7 +267,7 @@ def _query(arguments: argparse.Namespace) -> int:
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError([Problem(arguments.file, 0, "", f"cannot be read: {error}")]) from None
     session = Workspace(_request(arguments)).clients.session()
-    results = query.run(session, text, allow_writes=arguments.allow_writes)
+    results = query.run(session, text, allow_writes=arguments.allow_writes, source=arguments.file or "--query")
     query.write(results, arguments.output or "table", arguments.limit, sys.stdout.buffer)
     return ExitCode.DONE
 

@@ -24,6 +24,14 @@ def _local_path(value: str) -> str:
     return value if "://" in value else str(Path(value).expanduser().absolute())
 
 
+def _catalog_uri(value: str) -> str:
+    """Make the file of an SQLite catalog absolute, as _local_path does."""
+    if not value.startswith("jdbc:sqlite:"):
+        return value
+    path, question, options = value.removeprefix("jdbc:sqlite:").partition("?")
+    return f"jdbc:sqlite:{Path(path).expanduser().absolute()}{question}{options}"
+
+
 def _secret(value: str) -> str:
     if not value.startswith(("env:", "file:", "sm://")):
         # The value itself may be the secret: it is not repeated in the message.
@@ -41,7 +49,7 @@ class CatalogConfig(Strict):
     name: str = "lake"
     type: Literal["jdbc", "rest", "hadoop", "hive"]
     """jdbc (SQLite, PostgreSQL), rest, hadoop (folders; no views), hive (metastore)."""
-    uri: str | None = None
+    uri: Annotated[str, AfterValidator(_catalog_uri)] | None = None
     """jdbc:sqlite:FILE, jdbc:postgresql://HOST:PORT/DB, https://..., thrift://...; none for hadoop."""
     warehouse: Location | None = None
     user: str | None = None

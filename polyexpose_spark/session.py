@@ -64,11 +64,8 @@ def _catalog_conf(catalog: CatalogConfig) -> dict[str, str]:
 
 
 def jdbc_uri(uri: str) -> str:
-    """Return the URI as the JVM takes it: an SQLite file absolute, and with time to wait for another writer."""
-    if not uri.startswith("jdbc:sqlite:"):
-        return uri
-    path, _, options = uri.removeprefix("jdbc:sqlite:").partition("?")
-    return f"jdbc:sqlite:{Path(path).absolute()}?{options or 'busy_timeout=30000'}"
+    """Return the URI as the JVM takes it: an SQLite file with time to wait for another writer."""
+    return uri if "?" in uri or not uri.startswith("jdbc:sqlite:") else f"{uri}?busy_timeout=30000"
 
 
 def _laptop_conf(log_file: str | None) -> dict[str, str]:
