@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import json
 import logging
 import subprocess
 import sys
@@ -34,11 +35,13 @@ from polyexpose_spark.clients.bigquery_tables import (
     label,
     labelled_digest,
     loadable,
+    view_statement,
 )
 from polyexpose_spark.errors import ConfigError, PolyexposeError, TargetFailed, TargetUnavailable
 from tests.contract.conftest import ROOT, free_port
 from tests.http_faults import Fault, Proxy
 
+GOOGLESQL = ROOT.parent / "shared" / "tools" / "googlesql-check" / "run"
 PROJECT = "test-project"
 JOBS = r"/projects/[^/]+/jobs"
 UPLOADS = f"/upload/.*{JOBS}"
@@ -415,6 +418,25 @@ def test_staged_files_that_do_not_fit_are_told(client: BigQueryClient, dataset: 
         one_line(error, f"{PROJECT}.{dataset}__versions.flights__1", words)
 
 
+def test_files_in_storage_are_one_job_with_our_schema(client: BigQueryClient, faulty: Proxy, dataset: str) -> None:
+    """What the job is asked for; that it reads a bucket is BigQuery's part."""
+    key, uris = digest(), ["gs://no-such-bucket/a-*.parquet", "gs://no-such-bucket/b.parquet"]
+    faulty.faults = [Fault("POST", JOBS, change=_ended("notFound", "Not found: gs://no-such-bucket"))]
+    with pytest.raises(TargetFailed) as error:
+        client.load_parquet(key, uris, spec(dataset))
+    one_line(error, f"polyexpose_{key}_1 failed: Not found: gs://no-such-bucket")
+    job = official(faulty.address).get_job(f"polyexpose_{key}_1", location="EU")
+    assert list(job.source_uris) == uris
+    assert [(f.name, f.mode) for f in job.schema] == [("id", "REQUIRED"), ("text", "NULLABLE"), ("day", "NULLABLE")]
+    assert (job.source_format, job.write_disposition, job.autodetect) == ("PARQUET", "WRITE_TRUNCATE", False)
+
+
+def test_local_files_and_files_in_storage_do_not_mix(client: BigQueryClient, dataset: str) -> None:
+    for files in ([], ["gs://b/a.parquet", "b.parquet"]):
+        with pytest.raises(ValueError, match="all local or all gs://"):
+            client.load_parquet(digest(), files, spec(dataset))
+
+
 # ------------------------------------------------------------------ views and versions
 
 
@@ -748,6 +770,25 @@ def test_labels_and_digests() -> None:
         assert len(value) <= 63
         assert value == label(value)
     assert labelled_digest("not one of ours") == ""
+
+
+@pytest.mark.skipif(not GOOGLESQL.exists(), reason="googlesql-check is not beside this checkout")
+def test_the_statement_of_a_view_is_googlesql() -> None:
+    nasty = 'q " \' ` \\ / \n\r\t\b\f\x01\x1f\x7f\u2028 é 😀 ${x} """ r\''
+    view, sql = TableName("d", "v"), "SELECT id, `a b` AS `b` FROM `p-1.d__versions.f__1`"
+    statements = [
+        view_statement("p-1", view, sql, nasty, {"id": nasty, "b": ""}, {"snapshot": "1", "empty": ""}),
+        view_statement("p-1", view, sql, nasty, {"id": "", "b": ""}, {"snapshot": "1"}),
+        view_statement("p-1", view, sql, "", {"id": "", "b": ""}, {}),
+    ]
+    columns = [{"name": "id", "type": "INT64"}, {"name": "a b", "type": "STRING"}]
+    given = {"tables": [{"name": "p-1.d__versions.f__1", "columns": columns}], "statements": statements}
+    done = subprocess.run([GOOGLESQL], input=json.dumps(given), capture_output=True, text=True, check=True)
+    verdicts = json.loads(done.stdout)
+    assert [each["parses"] for each in verdicts] == [True, True, True]
+    # The checker's analyzer has no options of a view's columns; BigQuery's reference has (view_column_option_list).
+    assert "column options not supported" in verdicts[0]["error"]
+    assert [each["analyzes"] for each in verdicts[1:]] == [True, True]
 
 
 @pytest.mark.parametrize(
