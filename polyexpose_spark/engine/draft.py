@@ -111,7 +111,7 @@ def filters_with(
 def drop_filters(source: Mapping[str, Any], at: Mapping[str, str], relationship: str) -> None:
     """Remove the permissions whose filter follows a relationship."""
     for table, permission in list(filters_with(source, at, relationship)):
-        table["select_permissions"].remove(permission)
+        keep(table, "select_permissions", lambda each, gone=permission: each is not gone)
 
 
 def keep(table: dict[str, Any], key: str, wanted: Callable[[dict[str, Any]], bool]) -> None:
