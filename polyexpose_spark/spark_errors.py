@@ -44,19 +44,15 @@ _FAILED = {
     "EOFException": "a file cannot be read",
     "InvalidAvroMagicException": "a file cannot be read",
 }
-_BUSY = re.compile(
-    r"SQLITE_BUSY|database is locked|could not serialize|Connection refused|connection attempt failed"
-)
+_BUSY = re.compile(r"SQLITE_BUSY|database is locked|could not serialize|Connection refused|connection attempt failed")
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
 _DAMAGED = re.compile(
-    r"is not a Parquet file|Could not read footer|could not read page|Invalid (?:ORC|Avro)|corrupt", re.I
+    r"is not a Parquet file|Could not read footer|can not read (?:class|value)|could not read page"
+    r"|Invalid (?:ORC|Avro)|corrupt",
+    re.I,
 )
-_FILE = re.compile(
-    r"(?:[a-z][a-z0-9+.-]*:/+|/)[^\s'\",;:()\[\]]+\.(?:parquet|orc|avro|puffin|json|csv|gz|zst)\b"
-)
-_IN_A_TASK = re.compile(
-    r"^(?:Caused by: |.*most recent failure: .*?\): )([\w.$]+(?:Exception|Error)): ?(.*)$", re.M
-)
+_FILE = re.compile(r"(?:[a-z][a-z0-9+.-]*:/+|/)[^\s'\",;:()\[\]]+\.(?:parquet|orc|avro|puffin|json|csv|gz|zst)\b")
+_IN_A_TASK = re.compile(r"^(?:Caused by: |.*most recent failure: .*?\): )([\w.$]+(?:Exception|Error)): ?(.*)$", re.M)
 
 
 def explained(error: Exception, table: str = "") -> PolyexposeError:
@@ -83,9 +79,7 @@ def explained(error: Exception, table: str = "") -> PolyexposeError:
             "Spark's log says more"
         )
     if isinstance(error, OSError):
-        what = (
-            "no space left on the device" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
-        )
+        what = "no space left on the device" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
         return TargetFailed(f"{what or error}{f': {error.filename}' if error.filename else ''}")
     if type(error).__module__.startswith(("pyspark.", "py4j.")):
         return TargetFailed(_raised(str(error)) or _line(str(error)))
@@ -122,9 +116,7 @@ def _of_java(causes: list[tuple[str, str]], table: str) -> PolyexposeError:
         if name in _FAILED:
             return TargetFailed(f"{_FAILED[name]}: {_line(message) or root}{where}")
         if name in _UNAVAILABLE or _BUSY.search(message):
-            return TargetUnavailable(
-                f"{_UNAVAILABLE.get(name, 'busy')}: {_line(message) or root}{where}; run again"
-            )
+            return TargetUnavailable(f"{_UNAVAILABLE.get(name, 'busy')}: {_line(message) or root}{where}; run again")
     if _DAMAGED.search(said):
         return TargetFailed(f"a file cannot be read: {root}{where}")
     return TargetFailed(f"{_raised(said) or root}{where}")
@@ -149,5 +141,6 @@ def _where(said: str, root: str, table: str) -> str:
 
 def _line(message: str) -> str:
     lines = [line.strip() for line in message.splitlines() if line.strip()]
-    text = redacted(lines[0] if lines else "")
+    # An object's address in the JVM says nothing, and differs each time.
+    text = re.sub(r"@[0-9a-f]{5,8}\b", "", redacted(lines[0] if lines else ""))
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."

@@ -172,10 +172,14 @@ def settings(kind: str, request: pytest.FixtureRequest, warehouse: Path) -> dict
 
 
 @pytest.fixture(scope="module", params=[pytest.param(kind, marks=marks(kind)) for kind in KINDS])
-def lake(request: pytest.FixtureRequest, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake:
+def lake(
+    request: pytest.FixtureRequest, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Lake]:
     """A catalog with nothing in it, of each kind in turn."""
     kind: str = request.param
     given = settings(kind, request, tmp_path_factory.mktemp("warehouse"))
     config = CatalogConfig.model_validate({"name": f"{kind}_lake", **given})
+    default = spark.conf.get("spark.sql.defaultCatalog", "spark_catalog")
     build_session(Config(catalog=config))
-    return Lake(kind, spark, Catalog(config))
+    yield Lake(kind, spark, Catalog(config))
+    spark.conf.set("spark.sql.defaultCatalog", str(default))
