@@ -15,9 +15,12 @@ from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import bigquery
+from google.cloud.bigquery.retry import DEFAULT_JOB_RETRY, DEFAULT_RETRY
 
 logger = logging.getLogger(__name__)
 
+# The client's own default goes on for ten minutes.
+_RETRY = DEFAULT_RETRY.with_timeout(10)
 # Legacy names in schemas (REST) against the names in SQL.
 _SQL_TYPES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "RECORD": "STRUCT"}
 
@@ -104,12 +107,12 @@ class BigQuery:
     def check_dataset(self, project: str, dataset: str) -> None:
         """Raise Missing or Unreachable unless the dataset can be read."""
         with _translated(f"dataset {project}.{dataset}"):
-            self._client(project).get_dataset(f"{project}.{dataset}", timeout=30)
+            self._client(project).get_dataset(f"{project}.{dataset}", retry=_RETRY, timeout=30)
 
     def columns(self, project: str, dataset: str, table: str) -> tuple[Column, ...]:
         """The columns of a table or view; raises Missing or Unreachable."""
         with _translated(f"table {project}.{dataset}.{table}"):
-            found = self._client(project).get_table(f"{project}.{dataset}.{table}", timeout=30)
+            found = self._client(project).get_table(f"{project}.{dataset}.{table}", retry=_RETRY, timeout=30)
         return tuple(
             Column(field.name, _SQL_TYPES.get(field.field_type, field.field_type), field.mode, field.description)
             for field in found.schema
@@ -126,7 +129,12 @@ class BigQuery:
         )
         try:
             rows = self._client(project).query_and_wait(
-                sql, job_config=config, api_timeout=seconds, wait_timeout=seconds
+                sql,
+                job_config=config,
+                api_timeout=seconds,
+                wait_timeout=seconds,
+                retry=DEFAULT_RETRY.with_timeout(seconds),
+                job_retry=DEFAULT_JOB_RETRY.with_timeout(seconds),
             )
             yield from rows
         except (FutureTimeout, exceptions.RetryError, requests.exceptions.Timeout) as error:

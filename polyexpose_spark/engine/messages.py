@@ -23,7 +23,7 @@ from polyexpose_spark.engine.failure import QueryError
 
 _UNKNOWN_FIELD = re.compile(r"Cannot query field '(\w+)' on type '(\w+)'")
 _UNKNOWN_ARGUMENT = re.compile(r"Unknown argument '(\w+)' on field '\w+\.(\w+)'")
-_UNKNOWN_INPUT = re.compile(r"Field '(\w+)' is not defined by type '(\w+)'")
+_UNKNOWN_INPUT = re.compile(r"Expected value of type '(\w+)' not to include unknown field '(\w+)'")
 _NO_SELECTION = re.compile(r"Field '\w+' of type '([^']+)' must have a selection of subfields")
 _CYCLE = re.compile(r"Cannot spread fragment '(\w+)' within itself(?: via (.+?))?\.$")
 
@@ -74,7 +74,7 @@ def translated(error: GraphQLError, document: DocumentNode) -> QueryError:
 
 def _input_message(error: GraphQLError) -> str:
     if found := _UNKNOWN_INPUT.search(error.message):
-        return f"field '{found[1]}' not found in type: '{found[2]}'"
+        return f"field '{found[2]}' not found in type: '{found[1]}'"
     return error.message
 
 

@@ -270,12 +270,13 @@ class _Writer(Conditions):
     def _ordered_by(self, order: Order, table: Table, alias: str, joins: list[str]) -> str:
         """The expression an order stands for; what it needs of other tables is joined."""
         at = {name: quote(name) for name in table.columns}
-        for name in order.path:
+        for step, name in enumerate(order.path, 1):
             via = table.relationships[name]
             table = table.siblings[via.remote]
             to = self.readable(table)
-            nested = [local for each in table.relationships.values() for local, _ in each.mapping]
-            needed = [*(name for name in (order.column,) if name and order.of is None), *nested]
+            needed = [local for each in table.relationships.values() for local, _ in each.mapping]
+            if step == len(order.path) and order.of is None and order.column is not None:
+                needed.append(order.column)
             base = self._base(to, Arguments(), [other for _, other in via.mapping], needed, capped=True, single=True)
             r = self.alias("r")
             joins.append(f" LEFT JOIN ({base.sql}) AS {r} ON {_on(via, r, alias, at)}")

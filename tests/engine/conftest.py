@@ -227,9 +227,7 @@ def api(engines: Any) -> Api:
 @pytest.fixture(scope="session")
 def hasura(warehouse: Recorded, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """An engine with the metadata of Hasura's own BigQuery tests. Tests only read from it."""
-    engine = Engine(
-        Settings(state=tmp_path_factory.mktemp("hasura"), port=0, limits=Limits(seconds=120)), warehouse
-    )
+    engine = Engine(Settings(state=tmp_path_factory.mktemp("hasura"), port=0, limits=Limits(seconds=120)), warehouse)
     api = Api(engine.url)
     api.done("replace_metadata", tables.METADATA)
     yield api

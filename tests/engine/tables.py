@@ -82,7 +82,13 @@ def _typed(columns: str) -> list[dict[str, str]]:
 # For the analyzer; `changing` is made and changed by a test.
 DECLARED = [
     {"name": f"{PROJECT}.{name}", "columns": _typed(columns)}
-    for name, columns in {**_COLUMNS, "ours.changing": "a INT64, b INT64", "ours.places": "at GEOGRAPHY, id INT64"}.items()
+    for name, columns in {
+        **_COLUMNS,
+        "ours.changing": "a INT64, b INT64",
+        "ours.counted": "id INT64",
+        "ours.gone": "a INT64",
+        "ours.places": "at GEOGRAPHY, id INT64",
+    }.items()
 ]
 
 
@@ -166,7 +172,9 @@ METADATA = {
         source("hasura_global_limited", _albums("Limited"), "hasura", limit=1),
         source("hasura", [*_albums(""), *_articles("hasura", True)], "hasura", limit=10),
         source(
-            "hasura_test", [*_articles("hasura_test", False), {"table": table("hasura_test", "all_types")}], "hasura_test"
+            "hasura_test",
+            [*_articles("hasura_test", False), {"table": table("hasura_test", "all_types")}],
+            "hasura_test",
         ),
         source("ours", [{"table": table("ours", "reading")}], "ours"),
     ],

@@ -280,11 +280,7 @@ CASES: list[tuple[str, str, Any, str | None]] = [
     (
         "user_perms.yaml",
         "{ hasura_test_article(order_by: {id: asc}) { id title content } }",
-        {
-            "hasura_test_article": [
-                {"id": str(n), "title": f"Title {n}", "content": f"Content {n}"} for n in (1, 2, 3)
-            ]
-        },
+        {"hasura_test_article": [{"id": str(n), "title": f"Title {n}", "content": f"Content {n}"} for n in (1, 2, 3)]},
         "user",
     ),
     (

@@ -50,7 +50,10 @@ def test_admin_secret(engines: Any) -> None:
     for headers, text in (
         ({}, "x-hasura-admin-secret/x-hasura-access-key required, but not found"),
         ({"x-hasura-admin-secret": "wrong"}, "invalid x-hasura-admin-secret/x-hasura-access-key"),
-        ({"x-hasura-admin-secret": "s3cret\u00e9".encode().decode("latin-1")}, "invalid x-hasura-admin-secret/x-hasura-access-key"),
+        (
+            {"x-hasura-admin-secret": "s3cret\u00e9".encode().decode("latin-1")},
+            "invalid x-hasura-admin-secret/x-hasura-access-key",
+        ),
     ):
         caller = Api(api.url, headers)
         reply = caller.metadata("export_metadata", {})
@@ -71,7 +74,10 @@ def test_metadata_is_for_the_admin(api: Api) -> None:
     ("args", "place"),
     [
         ({"name": "s"}, "$.args.configuration"),
-        ({"name": "s", "configuration": {"project_id": "p", "datasets": ["d"]}}, "$.args.configuration.service_account"),
+        (
+            {"name": "s", "configuration": {"project_id": "p", "datasets": ["d"]}},
+            "$.args.configuration.service_account",
+        ),
         ({"name": 3, "configuration": configuration("d")}, "$.args.name"),
         ([], "$.args"),
     ],
@@ -88,7 +94,13 @@ def test_unknown_commands(api: Api) -> None:
         "parse-failed", "$", 'unknown metadata command "x" for backend bigquery',
     )  # fmt: skip
     assert refused(api, "pg_track_table", {})[0] == "parse-failed"
-    for body in ([], {}, {"type": "export_metadata"}, {"type": 1, "args": {}}, {"type": "bulk", "args": {}, "version": 9}):
+    for body in (
+        [],
+        {},
+        {"type": "export_metadata"},
+        {"type": 1, "args": {}},
+        {"type": "bulk", "args": {}, "version": 9},
+    ):
         reply = api.post("/v1/metadata", body)
         assert (reply.status, reply.body["code"]) == (400, "parse-failed")
 
@@ -222,7 +234,7 @@ def test_permissions(tracked: Api) -> None:
         text = f'select permission already defined on table "hasura_test.author" with role "{role}"'
         assert (code, error) == ("already-exists", text)
     code, _, error = refused(tracked, "bigquery_drop_select_permission", {**AUTHOR, "role": "other"})
-    text = "'select' permission on \"hasura_test.author\" for role \"other\" does not exist"
+    text = '\'select\' permission on "hasura_test.author" for role "other" does not exist'
     assert (code, error) == ("permission-denied", text)
     for wrong in (
         permission("r", ["nothing"], {}),
@@ -235,7 +247,10 @@ def test_permissions(tracked: Api) -> None:
         assert code == "invalid-configuration"
         assert error.startswith("Inconsistent object: ")
     without = {**AUTHOR, "role": "r", "permission": {"filter": {}}}
-    assert refused(tracked, "bigquery_create_select_permission", without)[:2] == ("parse-failed", "$.args.permission.columns")
+    assert refused(tracked, "bigquery_create_select_permission", without)[:2] == (
+        "parse-failed",
+        "$.args.permission.columns",
+    )
     assert tracked.done("bigquery_drop_select_permission", {**AUTHOR, "role": "user"}) == SUCCESS
 
 
@@ -256,7 +271,9 @@ def test_relationships(tracked: Api) -> None:
     tracked.done("bigquery_create_select_permission", filtered)
     code, _, error = refused(tracked, "bigquery_drop_relationship", {**AUTHOR, "relationship": "articles"})
     assert (code, "permission hasura_test.author.user.select" in error) == ("dependency-error", True)
-    assert tracked.done("bigquery_drop_relationship", {**AUTHOR, "relationship": "articles", "cascade": True}) == SUCCESS
+    assert (
+        tracked.done("bigquery_drop_relationship", {**AUTHOR, "relationship": "articles", "cascade": True}) == SUCCESS
+    )
     assert exported(tracked)[1]["sources"][0]["tables"][0] == {"table": table("hasura_test", "author")}
 
 

@@ -17,7 +17,10 @@ from tests.engine.conftest import Api
     [
         ("{ hasura_author { id }", ("validation-failed", "$.query", "not a valid graphql query")),
         ("", ("validation-failed", "$.query", "not a valid graphql query")),
-        ("{ nothing }", ("validation-failed", "$.selectionSet.nothing", "field 'nothing' not found in type: 'query_root'")),
+        (
+            "{ nothing }",
+            ("validation-failed", "$.selectionSet.nothing", "field 'nothing' not found in type: 'query_root'"),
+        ),
         (
             "{ hasura_author(wher: {}) { id } }",
             ("validation-failed", "$.selectionSet.hasura_author", "'hasura_author' has no argument named 'wher'"),
@@ -28,7 +31,11 @@ from tests.engine.conftest import Api
         ),
         (
             "{ hasura_author(where: {x: {_eq: 1}}) { id } }",
-            ("validation-failed", "$.selectionSet.hasura_author", "field 'x' not found in type: 'hasura_author_bool_exp'"),
+            (
+                "validation-failed",
+                "$.selectionSet.hasura_author",
+                "field 'x' not found in type: 'hasura_author_bool_exp'",
+            ),
         ),
         ("mutation { x }", ("validation-failed", "$", "no mutations exist")),
         ("subscription { hasura_author { id } }", ("unexpected", "$", "subscriptions are not supported over HTTP")),
@@ -69,9 +76,13 @@ def test_variables(hasura: Api) -> None:
     assert (code, path) == ("validation-failed", "$.variables")
     assert "expected a 32-bit integer for type 'Int', but found \"one\"" in message
     where = "query ($w: hasura_author_bool_exp, $o: [hasura_author_order_by!]) { hasura_author(where: $w, order_by: $o) { id } }"
-    assert hasura.data(where, {"w": {"name": {"_like": "%2"}}, "o": [{"id": "desc"}]}) == {"hasura_author": [{"id": "2"}]}
+    assert hasura.data(where, {"w": {"name": {"_like": "%2"}}, "o": [{"id": "desc"}]}) == {
+        "hasura_author": [{"id": "2"}]
+    }
     assert len(hasura.data(where, {})["hasura_author"]) == 2
-    assert hasura.error(where, {"w": {"nothing": {}}})[2] == "field 'nothing' not found in type: 'hasura_author_bool_exp'"
+    assert (
+        hasura.error(where, {"w": {"nothing": {}}})[2] == "field 'nothing' not found in type: 'hasura_author_bool_exp'"
+    )
 
 
 def test_operation_name(hasura: Api) -> None:

@@ -21,7 +21,9 @@ def whole() -> dict[str, Any]:
             permission("some", ["id", "title"], {"_or": [{"id": 1}, {"title": {"_eq": "X-Hasura-Title"}}]}),
             permission("two", ["id", "author_id"], {}, limit=2, allow_aggregations=True),
             permission("through", ["id"], {"author": {"name": {"_eq": "Author 2"}}}),
-            permission("exists", ["id"], {"_exists": {"_table": table("hasura", "author"), "_where": {"id": "X-Hasura-Id"}}}),
+            permission(
+                "exists", ["id"], {"_exists": {"_table": table("hasura", "author"), "_where": {"id": "X-Hasura-Id"}}}
+            ),
             permission("inner", ["id"], {}, query_root_fields=[], allow_aggregations=True),
             permission("not", ["id"], {"_not": {"id": {"$gt": 1}}}),
         ],
@@ -58,7 +60,10 @@ def test_rows_by_session_variable(roles: Api) -> None:
 
 def test_callers_conditions_are_under_the_row_filter(roles: Api) -> None:
     own = roles.as_role("own", user_id="1")
-    assert ids(own.data("{ hasura_article(where: {_or: [{id: {_gt: 0}}, {id: {_is_null: true}}]}) { id } }")) == ["1", "2"]
+    assert ids(own.data("{ hasura_article(where: {_or: [{id: {_gt: 0}}, {id: {_is_null: true}}]}) { id } }")) == [
+        "1",
+        "2",
+    ]
     # Related rows in where and order_by are those that the role may see.
     hidden = "{ hasura_author(where: {articles: {id: {_eq: 3}}}) { id } }"
     assert own.data(hidden) == {"hasura_author": []}

@@ -142,8 +142,7 @@ def programs(endpoint: str, seeded: None, tmp_path: Path) -> Iterator[Any]:
 
     yield start
     for program in started:
-        if program.process.poll() is None:
-            program.end(signal.SIGKILL)
+        program.end(signal.SIGKILL)
 
 
 def test_the_program(programs: Any) -> None:
@@ -218,7 +217,9 @@ def test_failures_of_bigquery_are_short(api: Api, client: Any, warehouse: Record
 
 def test_time_limit(engines: Any) -> None:
     api: Api = engines(limits=Limits(seconds=0.000001))
-    api.done("replace_metadata", {"version": 3, "sources": [source("s", [{"table": table("ours", "reading")}], "ours")]})
+    api.done(
+        "replace_metadata", {"version": 3, "sources": [source("s", [{"table": table("ours", "reading")}], "ours")]}
+    )
     code, _, message = api.error("{ ours_reading { note } }")
     assert (code, message) == ("time-limit-exceeded", "the query took longer than 1e-06 s")
 
