@@ -113,7 +113,7 @@ def canonical(fields: list[Field], path: str = "") -> list[Field]:
         name = str(field.get("name", ""))
         where = f"{path}{name}"
         if not name or len(name) > MAX_FIELD_NAME:
-            raise invalid(f"Invalid field name \"{where}\". Field names have 1 to {MAX_FIELD_NAME} characters.")
+            raise invalid(f'Invalid field name "{where}". Field names have 1 to {MAX_FIELD_NAME} characters.')
         if name.lower() in seen:
             raise invalid(f"Field {where} already exists in schema")
         seen.add(name.lower())
@@ -174,10 +174,7 @@ def from_engine(name: str, engine: Any) -> Field:
         return {"name": name, "type": "RECORD", "mode": "NULLABLE", "fields": inner_fields}
     if kind == "decimal":
         digits = dict(engine.children)
-        numeric = (
-            digits["scale"] <= NUMERIC_SCALE
-            and digits["precision"] - digits["scale"] <= NUMERIC_INTEGER_DIGITS
-        )
+        numeric = digits["scale"] <= NUMERIC_SCALE and digits["precision"] - digits["scale"] <= NUMERIC_INTEGER_DIGITS
         return {**field, "type": "NUMERIC" if numeric else "BIGNUMERIC"}
     text = str(engine).lower()
     if text == "json":

@@ -39,11 +39,16 @@ def as_api_error(error: Exception) -> ApiError:
         return not_implemented(str(error).split("\n")[0][:200])
     if isinstance(error, (duckdb.InternalException, duckdb.FatalException)):
         log.error("DuckDB failed", exc_info=error)
-        return ApiError(500, "internalError", "The engine failed; see the log of the server")
+        return _bug("DuckDB failed")
     if isinstance(error, duckdb.Error):
         return from_engine(error)
     log.error("An error in this server", exc_info=error)
-    return ApiError(500, "internalError", f"An error in this server: {type(error).__name__}")
+    return _bug(f"a bug of the server itself ({type(error).__name__})")
+
+
+def _bug(what: str) -> ApiError:
+    # Not 500: clients would ask again for ten minutes.
+    return ApiError(501, "notImplemented", f"This local BigQuery server cannot do this: {what}; its log says more")
 
 
 class Jobs:

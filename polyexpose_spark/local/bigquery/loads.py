@@ -136,9 +136,7 @@ def copy(tx: Transaction, config: Resource) -> None:
         settings = {k: v for k, v in settings.items() if k in writes.LAYOUT_KEYS}
         if config.get("writeDisposition") == "WRITE_APPEND":
             settings = {}
-    writes.write(
-        tx, target, source, config, default_disposition="WRITE_EMPTY", schema=first.fields, settings=settings
-    )
+    writes.write(tx, target, source, config, default_disposition="WRITE_EMPTY", schema=first.fields, settings=settings)
 
 
 def _mode(f: Field) -> str:
@@ -149,7 +147,13 @@ KEPT_BY_COPIES = (*writes.LAYOUT_KEYS, "description", "friendlyName", "labels", 
 
 
 def copied(
-    tx: Transaction, source: TableKey, target: TableKey, settings: dict[str, Any], *, snapshot: bool = False, rows: bool = True
+    tx: Transaction,
+    source: TableKey,
+    target: TableKey,
+    settings: dict[str, Any],
+    *,
+    snapshot: bool = False,
+    rows: bool = True,
 ) -> None:
     """Make `target` out of `source` with everything that describes it: CLONE, COPY, SNAPSHOT, LIKE."""
     entry = tx.catalog.table(source)

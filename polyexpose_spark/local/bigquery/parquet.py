@@ -50,7 +50,9 @@ def as_written(expression: str, kind: Any, node: Node, *, infer_lists: bool) -> 
         by_name = {c.name: c for c in node.children}
         inner = ", ".join(
             f"{quote_name(n)} := "
-            + as_written(f"struct_extract({expression}, {quote_text(n)})", t, by_name.get(n, Node(n)), infer_lists=infer_lists)
+            + as_written(
+                f"struct_extract({expression}, {quote_text(n)})", t, by_name.get(n, Node(n)), infer_lists=infer_lists
+            )
             for n, t in kind.children
         )
         return f"CASE WHEN {expression} IS NULL THEN NULL ELSE struct_pack({inner}) END"

@@ -193,21 +193,24 @@ def change_table(
     if given is not None and old.is_view:
         new["schema"] = {"fields": _described(old.fields, given)}
     elif given is not None:
-        fields = canonical(given)
-        alter(tx, key, old, fields)
-        new["schema"] = {"fields": fields}
+        new["schema"] = {"fields": alter(tx, key, old, canonical(given))}
     if not old.is_view:
         check_layout(new["schema"]["fields"], new)
     return tx.put_table(key, Entry(new, old.physical, old.view_default))
 
 
-def alter(tx: Transaction, key: TableKey, entry: Entry, fields: list[Field]) -> None:
-    """Bring a table's rows from the old fields to the new: only additions and NULLs allowed; else 400."""
+def alter(tx: Transaction, key: TableKey, entry: Entry, fields: list[Field]) -> list[Field]:
+    """Bring a table's rows from the old fields to the new: only additions and NULLs allowed; else 400.
+
+    Returns the fields in the order of the rows: new ones come last.
+    """
     old = {f["name"].lower(): f for f in entry.fields}
     kept = [f["name"].lower() for f in fields if f["name"].lower() in old]
     missing = set(old) - set(kept)
     if missing:
-        raise invalid(f"Provided Schema does not match Table {key}. Field {sorted(missing)[0]} is missing in new schema")
+        raise invalid(
+            f"Provided Schema does not match Table {key}. Field {sorted(missing)[0]} is missing in new schema"
+        )
     for f in fields:
         before = old.get(f["name"].lower())
         column = quote_name(f["name"])
@@ -227,6 +230,9 @@ def alter(tx: Transaction, key: TableKey, entry: Entry, fields: list[Field]) -> 
             raise invalid(f"Provided Schema does not match Table {key}. Field {f['name']} has changed mode to REQUIRED")
         if is_required(before) and not is_required(f):
             tx.con.execute(f"ALTER TABLE {entry.source} ALTER COLUMN {column} DROP NOT NULL")
+    by_name = {f["name"].lower(): f for f in fields}
+    same = [{**by_name.pop(f["name"].lower()), "name": f["name"]} for f in entry.fields]
+    return same + list(by_name.values())
 
 
 def delete_table(tx: Transaction, key: TableKey, etag: str | None) -> None:
@@ -264,5 +270,3 @@ def _described(fields: list[Field], given: list[dict[str, Any]]) -> list[Field]:
             extra["fields"] = _described(f["fields"], mine["fields"])
         out.append({**{k: v for k, v in f.items() if k not in ("description", "policyTags")}, **extra})
     return out
-
-

@@ -77,14 +77,15 @@ class Results:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[str, str], Result] = OrderedDict()
+        self._rows = 0
 
     def keep(self, con: duckdb.DuckDBPyConnection, job: tuple[str, str], result: Result) -> None:
         """Keep a result under its job; forget old ones."""
         self._kept[job] = result
-        while len(self._kept) > 1 and (
-            len(self._kept) > KEPT_RESULTS or sum(len(r.rows) for r in self._kept.values()) > KEPT_ROWS
-        ):
+        self._rows += len(result.rows)
+        while len(self._kept) > 1 and (len(self._kept) > KEPT_RESULTS or self._rows > KEPT_ROWS):
             _, old = self._kept.popitem(last=False)
+            self._rows -= len(old.rows)
             if old.spilled:
                 con.execute(f"DROP TABLE IF EXISTS temp.{old.spilled}")
 

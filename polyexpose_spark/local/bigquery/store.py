@@ -29,6 +29,7 @@ Resource = dict[str, Any]
 SETTINGS = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
+    "enable_progress_bar": "false",
     "ieee_floating_point_ops": "false",  # BigQuery: division by zero is an error
     "memory_limit": "1GB",
     "threads": "2",

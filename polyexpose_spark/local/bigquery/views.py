@@ -21,9 +21,7 @@ from polyexpose_spark.local.bigquery.store import (
 )
 
 
-def put_view(
-    store: Store, tx: Transaction, key: TableKey, query: str, *, default: str, settings: Resource
-) -> Entry:
+def put_view(store: Store, tx: Transaction, key: TableKey, query: str, *, default: str, settings: Resource) -> Entry:
     """Create a view, or replace one; its schema is what the query gives now.
 
     `default` is the dataset that unqualified names mean. Raises ApiError if the query is not valid.

@@ -120,9 +120,7 @@ def _updated_fields(key: TableKey, entry: Entry, wanted: list[Field], options: s
         at = by_name.get(f["name"].lower())
         if at is None:
             if "ALLOW_FIELD_ADDITION" not in options:
-                raise invalid(
-                    f"Provided Schema does not match Table {key}. Cannot add fields (field: {f['name']})"
-                )
+                raise invalid(f"Provided Schema does not match Table {key}. Cannot add fields (field: {f['name']})")
             fields.append(f if is_repeated(f) else {**f, "mode": "NULLABLE"})
         elif is_required(fields[at]) and not is_required(f) and "ALLOW_FIELD_RELAXATION" in options:
             fields[at] = {**fields[at], "mode": "NULLABLE"}

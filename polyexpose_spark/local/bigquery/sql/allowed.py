@@ -36,7 +36,7 @@ FUNCTIONS = (
     exp.Ln, exp.LogicalAnd, exp.LogicalOr, exp.Lower, exp.LowerHex, exp.MD5, exp.MD5Digest, exp.Max, exp.Min,
     exp.Normalize, exp.NthValue, exp.Ntile, exp.Nullif, exp.ParseJSON, exp.PercentRank, exp.Pow, exp.Rank,
     exp.RegexpExtract, exp.RegexpExtractAll, exp.RegexpLike, exp.RegexpReplace, exp.Repeat, exp.Replace, exp.Reverse,
-    exp.Round, exp.RowNumber, exp.SHA2, exp.SafeDivide, exp.SessionUser, exp.Sign, exp.Split, exp.Sqrt,
+    exp.Round, exp.RowNumber, exp.SHA2, exp.SafeDivide, exp.SessionUser, exp.Sign, exp.Split, exp.Stddev, exp.StddevPop, exp.StddevSamp, exp.Variance, exp.VariancePop, exp.Sqrt,
     exp.StartsWith, exp.StrPosition, exp.StrToDate, exp.StrToTime, exp.Struct, exp.Substring, exp.Sum, exp.TimeToStr,
     exp.Timestamp, exp.TimestampAdd, exp.TimestampDiff, exp.TimestampSub, exp.TimestampTrunc, exp.ToBase64,
     exp.FromBase64, exp.Trim, exp.TsOrDsToDatetime, exp.Unhex, exp.Unicode, exp.UnixDate, exp.UnixMicros,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlglot import exp
 
 from polyexpose_spark.local.bigquery.errors import invalid_query, not_implemented
-from polyexpose_spark.local.bigquery.sql.functions import Context, cast, duck, rule
+from polyexpose_spark.local.bigquery.sql.rules import Context, cast, duck, rule
 
 TIMESTAMPTZ = "TIMESTAMP WITH TIME ZONE"
 FIXED_UNITS = ("MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR", "DAY")

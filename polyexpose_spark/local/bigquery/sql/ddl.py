@@ -92,9 +92,7 @@ def _create(
     resources.new_table(tx, key, declared or source.fields, settings)
     new = writes.Source("FROM temp._new", source.fields)
     if declared is not None:
-        names = ", ".join(
-            f'"{s["name"]}" AS "{d["name"]}"' for s, d in zip(source.fields, declared, strict=True)
-        )
+        names = ", ".join(f'"{s["name"]}" AS "{d["name"]}"' for s, d in zip(source.fields, declared, strict=True))
         new = writes.Source(
             f"SELECT {names} FROM temp._new",
             [{**s, "name": d["name"]} for s, d in zip(source.fields, declared, strict=True)],
@@ -123,9 +121,7 @@ def _create_view(
     views.put_view(query.store, tx, key, text, default=default, settings=settings)
 
 
-def _settings(
-    query: Query, tx: Transaction, tree: exp.Create, key: TableKey
-) -> tuple[Resource, TableKey | None]:
+def _settings(query: Query, tx: Transaction, tree: exp.Create, key: TableKey) -> tuple[Resource, TableKey | None]:
     out: Resource = {}
     like = None
     properties = tree.args.get("properties")

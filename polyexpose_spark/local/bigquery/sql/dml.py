@@ -18,6 +18,8 @@ from polyexpose_spark.local.bigquery.store import Entry, TableKey, Transaction
 if TYPE_CHECKING:
     from polyexpose_spark.local.bigquery.sql.script import Query
 
+# Columns that a string literal becomes a value of by itself.
+TAKE_LITERALS = ("STRING", "DATE", "TIME", "DATETIME", "TIMESTAMP")
 SEVERAL_ROWS = "UPDATE/MERGE must match at most one source row for each target row"
 
 
@@ -78,7 +80,9 @@ class Change:
                 raise not_implemented(f"SET {item.sql('bigquery')}")
             if item.this.table and item.this.table.lower() != self.alias.lower() or item.this.args.get("db"):
                 raise not_implemented(f"SET of a nested field: {item.this.sql('bigquery')}")
-            out.append(f"{quote_name(self._column(item.this.name))} = {self._value(item.this.name, item.expression, tables)}")
+            out.append(
+                f"{quote_name(self._column(item.this.name))} = {self._value(item.this.name, item.expression, tables)}"
+            )
         return ", ".join(out)
 
     def _field(self, name: str) -> dict[str, Any]:
@@ -94,11 +98,7 @@ class Change:
         field = self._field(name)
         if isinstance(node, exp.Var) and node.name.upper() == "DEFAULT":
             return "DEFAULT"
-        literal = isinstance(node, exp.Literal) and bool(node.is_string)
-        sql = self.condition(node, tables)
-        if literal or isinstance(node, exp.Null):
-            return f"CAST({sql} AS {engine_type(field)})"
-        return f"CAST({sql} AS {engine_type(field)})"
+        return f"CAST({self.condition(node, tables)} AS {engine_type(field)})"
 
     def done(self) -> None:
         """Check the rows and give the table a new etag."""
@@ -147,7 +147,7 @@ def _insert(change: Change) -> int:
         return change.count(f"INSERT INTO {entry.source} ({columns}) VALUES {', '.join(rows)}")
     if not isinstance(body, exp.Query):
         raise invalid_query("INSERT needs VALUES or a query")
-    literals = {i for i, e in enumerate(body.selects) if isinstance(e.unalias(), (exp.Literal, exp.Null))}
+    nulls = {i for i, e in enumerate(body.selects) if isinstance(e.unalias(), exp.Null)}
     # Columns are matched by position, so a name twice does no harm here.
     sql = render(change.translator.query(_numbered(body)))
     given = results.columns(change.tx.con, sql, change.translator.values)
@@ -156,7 +156,7 @@ def _insert(change: Change) -> int:
     values = []
     for i, (name, f) in enumerate(zip(names, given, strict=True)):
         target = change._field(name)
-        if i not in literals:
+        if i not in nulls:
             writes.check_assignable(f, target, f"Query column {i + 1} cannot be inserted into column {name}: it")
         values.append(f"CAST({quote_name(f['name'])} AS {engine_type(target)})")
     return change.count(f"INSERT INTO {entry.source} ({columns}) SELECT {', '.join(values)} FROM ({sql})")
@@ -182,7 +182,13 @@ def _cell(change: Change, name: str, cell: exp.Expression) -> str:
 
 def _check_type(change: Change, name: str, node: exp.Expression, tables: Sequence[exp.Expression]) -> None:
     """Refuse a value that BigQuery would not coerce; string literals become what the column is."""
-    if isinstance(node, (exp.Literal, exp.Null, exp.Var)):
+    if isinstance(node, (exp.Null, exp.Var)):
+        return
+    if isinstance(node, exp.Literal) and node.is_string and change._field(name)["type"] in TAKE_LITERALS:
+        return
+    number = node.this if isinstance(node, exp.Neg) else node
+    decimal = change._field(name)["type"] in ("NUMERIC", "BIGNUMERIC")
+    if isinstance(number, exp.Literal) and not number.is_string and decimal:
         return
     probe = change.condition(node.copy(), tables)
     from_ = " FROM " + ", ".join(render(t) for t in tables) if tables else ""
@@ -274,9 +280,7 @@ def _merge(change: Change) -> Counted:
     return counted
 
 
-def _refuse_several(
-    change: Change, target: str, source: str, on: str, branches: list[tuple[str, str, str]]
-) -> None:
+def _refuse_several(change: Change, target: str, source: str, on: str, branches: list[tuple[str, str, str]]) -> None:
     """Raise 400 if a target row would be changed by several source rows; DuckDB would take one of them."""
     matched = [test for side, test, _ in branches if side == "MATCHED"]
     if not matched:

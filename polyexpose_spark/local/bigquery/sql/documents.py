@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from sqlglot import exp
 
 from polyexpose_spark.local.bigquery.errors import not_implemented
-from polyexpose_spark.local.bigquery.sql.functions import Context, cast, duck, rule
+from polyexpose_spark.local.bigquery.sql.rules import Context, cast, duck, rule
 
 # What to_json writes as BigQuery's TO_JSON_STRING does: no floats, decimals, times or bytes.
 SAME_TEXT = ("BIGINT", "VARCHAR", "BOOLEAN", "JSON")
@@ -66,8 +68,6 @@ def to_json_string(node: exp.Expression, context: Context) -> exp.Expression:
 
 
 def _same_text(kind: str) -> bool:
-    import re
-
     stripped = kind.removesuffix("[]")
     if stripped.startswith("STRUCT("):
         words = re.sub(r'"(?:[^"]|"")*"', "", stripped)

@@ -37,6 +37,7 @@ class Oracle:
         self.con = con
         self.values = values
         self.scopes: list[list[exp.Expression]] = []
+        self.aliases: list[dict[str, exp.Expression]] = []
         self.withs: list[list[exp.Expression]] = []
 
     def of(self, node: exp.Expression) -> str:
@@ -50,31 +51,66 @@ class Oracle:
             return STATIC[node.to.this]
         if isinstance(node, exp.Literal) and node.is_string:
             return "VARCHAR"
-        if isinstance(node, exp.Boolean):
+        if isinstance(node, (exp.Boolean, exp.Predicate, exp.Connector, exp.Not, exp.Escape)):
             return "BOOLEAN"
         reason: duckdb.Error = duckdb.Error("no scope")
-        for depth in range(1, len(self.scopes) + 1) or (0,):
-            try:
-                return self._probe(node, depth)
-            except duckdb.Error as error:
-                reason = error  # of the widest scope: an unknown name, or types that do not go together
+        for candidate in (node, self._without_aliases(node)):
+            for depth in range(1, len(self.scopes) + 1) or (0,):
+                try:
+                    return self._probe(candidate, depth)
+                except duckdb.Error as error:
+                    reason = error  # of the widest scope: an unknown name, or types that do not go together
         raise from_engine(reason)
+
+    def _without_aliases(self, node: exp.Expression) -> exp.Expression:
+        """Return the node with the names that its SELECT gives to columns replaced by what they name."""
+        named = self.aliases[-1] if self.aliases else {}
+
+        def replaced(part: exp.Expression) -> exp.Expression:
+            if isinstance(part, exp.Column) and not part.table and part.name.lower() in named:
+                return exp.Paren(this=named[part.name.lower()].copy())
+            return part
+
+        return node.copy().transform(replaced)
+
+    def columns(self, query: exp.Expression) -> list[str]:
+        """Return the DuckDB types of a translated query's columns.
+
+        Raises ApiError 400 where DuckDB cannot tell.
+        """
+        try:
+            sql, values = self._with_ctes(render(query), [query])
+            relation = self.con.sql(sql, params=values)
+        except duckdb.Error as error:
+            raise from_engine(error) from error
+        return [str(t) for t in relation.types]
 
     def _probe(self, node: exp.Expression, depth: int) -> str:
         select = exp.Select(expressions=[node.copy()])
         tables = [t for scope in self.scopes[len(self.scopes) - depth :] for t in scope] if depth else []
         sql = render(select)
         if tables:
-            sql += " FROM " + ", ".join(render(t) for t in tables)
+            sql += " FROM " + ", ".join(sources(t) for t in tables)
+        sql, values = self._with_ctes(sql, [select, *tables])
+        return str(self.con.sql(sql, params=values).types[0])
+
+    def _with_ctes(self, sql: str, trees: list[exp.Expression]) -> tuple[str, Any]:
+        """Return the SQL with the WITH of all scopes before it, and the values that it needs."""
         ctes = [c for level in self.withs for c in level]
         if ctes:
             recursive = any(c.parent and c.parent.args.get("recursive") for c in ctes)
-            sql = f"WITH {'RECURSIVE ' if recursive else ''}" + ", ".join(render(c) for c in ctes) + " " + sql
-        names = {p.name for p in select.find_all(exp.Parameter)} | {
-            p.name for t in [*tables, *ctes] for p in t.find_all(exp.Parameter)
-        }
-        relation = self.con.sql(sql, params={n: self.values[n] for n in names})
-        return str(relation.types[0])
+            head = f"WITH {'RECURSIVE ' if recursive else ''}" + ", ".join(render(c) for c in ctes)
+            sql = f"{head} {sql}" if not sql.startswith("WITH ") else f"{head} SELECT * FROM ({sql})"
+        names = {p.name for t in [*trees, *ctes] for p in t.find_all(exp.Parameter)}
+        return sql, {n: self.values[n] for n in names} or None
+
+
+FROM_ONLY = "SELECT 1 FROM "
+
+
+def sources(scope: exp.Expression) -> str:
+    """Return what stands after FROM: one table, or the joined tables of a ``SELECT 1 FROM ...``."""
+    return render(scope).removeprefix(FROM_ONLY) if isinstance(scope, exp.Select) else render(scope)
 
 
 def is_decimal(kind: str) -> bool:

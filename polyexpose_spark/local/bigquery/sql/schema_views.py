@@ -99,7 +99,8 @@ def schema_view(names: Names, parts: list[str], at: int) -> exp.Expression:
 def _values(columns: str, rows: list[Row]) -> exp.Expression:
     declared = [c.split(" ") for c in columns.split(", ")]
     lines = [
-        "SELECT " + ", ".join(f"CAST({_literal(v)} AS {t}) AS {quote_name(n)}" for v, (n, t) in zip(row, declared, strict=True))
+        "SELECT "
+        + ", ".join(f"CAST({_literal(v)} AS {t}) AS {quote_name(n)}" for v, (n, t) in zip(row, declared, strict=True))
         for row in rows
     ]
     if not lines:

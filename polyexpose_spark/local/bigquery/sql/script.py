@@ -44,8 +44,6 @@ class Translated:
 class Query:
     """One query job's configuration, ready to run on a store."""
 
-
-
     def __init__(self, store: Store, project: str, config: dict[str, Any]) -> None:
         """Read the configuration; raise ApiError for what is not supported or no SQL."""
         if config.get("useLegacySql", True):
@@ -199,5 +197,3 @@ def _close(transaction: AbstractContextManager[Transaction], *, undo: bool) -> N
 
 class Undo(Exception):
     """Ends a transaction without a commit."""
-
-

@@ -40,9 +40,12 @@ def split(text: str) -> list[Statement]:
     Raises ApiError 400 for text without one, or that is no SQL.
     """
     text = _named_positions(text)
-    out = []
+    tokens = _tokens(text)
+    if tokens and all(t.token_type != TokenType.SEMICOLON for t in tokens):
+        return [Statement(text, tuple(tokens))]
+    out: list[Statement] = []
     start = 0
-    for token in _tokens(text):
+    for token in tokens:
         if token.token_type == TokenType.SEMICOLON:
             _append(out, text[start : token.start])
             start = token.end + 1

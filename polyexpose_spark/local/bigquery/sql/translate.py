@@ -14,13 +14,14 @@ from sqlglot import exp
 
 from polyexpose_spark.local.bigquery.errors import invalid, invalid_query, not_implemented
 from polyexpose_spark.local.bigquery.sql.allowed import check_allowed
+from polyexpose_spark.local.bigquery.sql.comparisons import kind_class
 from polyexpose_spark.local.bigquery.sql.functions import RULES, Context
 from polyexpose_spark.local.bigquery.sql.oracle import Oracle
 from polyexpose_spark.local.bigquery.sql.schema_views import schema_view
 from polyexpose_spark.local.bigquery.store import Catalog, DatasetKey, Entry, TableKey
 
 MAX_VIEW_DEPTH = 16  # BigQuery's own limit
-FIRST_IN_SELECT = ("with_", "from_", "joins", "laterals")
+AFTER_COLUMNS = ("group", "having", "qualify", "order")
 
 
 @dataclass
@@ -115,8 +116,8 @@ class Translator:
         rule = RULES.get(type(node))
         return rule(node, self.context) if rule else node
 
-    def _children(self, node: exp.Expression, first: tuple[str, ...] = (), skip: tuple[str, ...] = ()) -> None:
-        for name in [*[n for n in first if n in node.args], *[n for n in node.args if n not in first]]:
+    def _children(self, node: exp.Expression, skip: tuple[str, ...] = ()) -> None:
+        for name in list(node.args):
             if name not in skip:
                 self._child(node, name)
 
@@ -139,6 +140,8 @@ class Translator:
         aliases: dict[str, TableKey | None] = {}
         self.oracle.scopes.append(scope)
         self._aliases.append(aliases)
+        named: dict[str, exp.Expression] = {}
+        self.oracle.aliases.append(named)
         try:
             self._with(node, ctes)
             if node.args.get("from_"):
@@ -149,13 +152,36 @@ class Translator:
                 scope.append(join.this)
             for join in node.args.get("joins") or ():
                 self._children(join, skip=("this",))
-            self._children(node, skip=("with_", "from_", "joins"))
+            if node.args.get("joins"):
+                # With USING, a column of both sides is one column.
+                joined = exp.Select(expressions=[exp.Literal.number(1)])
+                joined.set("from_", node.args["from_"].copy())
+                joined.set("joins", [j.copy() for j in node.args["joins"]])
+                scope[:] = [joined]
+            self._children(node, skip=("with_", "from_", "joins", *AFTER_COLUMNS))
+            for item in node.args.get("expressions") or () if isinstance(node, exp.Select) else ():
+                if isinstance(item, exp.Alias):
+                    named[item.alias.lower()] = item.this
+            self._children(node, skip=tuple(n for n in node.args if n not in AFTER_COLUMNS))
+            if isinstance(node, exp.SetOperation):
+                self._same_columns(node)
             return self._rule(node)
         finally:
+            self.oracle.aliases.pop()
             self._aliases.pop()
             self.oracle.scopes.pop()
             self.oracle.withs.pop()
             self._ctes.pop()
+
+    def _same_columns(self, node: exp.SetOperation) -> None:
+        """Refuse columns of types that do not go together: DuckDB would make texts of numbers."""
+        sides = [self.oracle.columns(side) for side in (node.this, node.expression)]
+        if len(sides[0]) != len(sides[1]):
+            raise invalid_query("Queries in a set operation have mismatched column count")
+        for i, pair in enumerate(zip(*sides, strict=True), 1):
+            classes = {kind_class(k) for k in pair} - {""}
+            if len(classes) > 1:
+                raise invalid_query(f"Column {i} in a set operation has incompatible types: {', '.join(pair)}")
 
     def _with(self, node: exp.Expression, ctes: set[str]) -> None:
         with_ = node.args.get("with_")
