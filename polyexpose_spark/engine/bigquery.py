@@ -20,7 +20,7 @@ from google.cloud.bigquery.retry import DEFAULT_JOB_RETRY, DEFAULT_RETRY
 logger = logging.getLogger(__name__)
 
 # The client's own default goes on for ten minutes.
-_RETRY = DEFAULT_RETRY.with_timeout(10)
+_RETRY = DEFAULT_RETRY.with_timeout(3)
 # Legacy names in schemas (REST) against the names in SQL.
 _SQL_TYPES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "RECORD": "STRUCT"}
 

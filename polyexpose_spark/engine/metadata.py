@@ -24,7 +24,7 @@ from polyexpose_spark.engine.store import Committed, Store
 
 logger = logging.getLogger(__name__)
 
-_RETRY_SECONDS = 5.0
+_RETRY_SECONDS = 2.0
 _READING = frozenset(("export_metadata", "get_inconsistent_metadata"))
 # What Hasura's bulk_atomic takes; everything else it refuses with a 500.
 _ATOMIC = frozenset(
@@ -39,23 +39,28 @@ class MetadataApi:
         self._store = store
         self._introspection = Introspection(warehouse)
         self._lock = threading.Lock()
+        self._asking = threading.Lock()
         self._committed = store.load()
         self._catalog = self._resolve(self._committed.metadata)
-        self._asked = time.monotonic()
 
     def catalog(self) -> Catalog:
         """What is served now.
 
-        Where BigQuery could not be reached for a part of it, it is asked again, at most every few seconds: an engine
-        that was started first recovers by itself.
+        Where BigQuery could not be reached for a part of it, it is asked again in the background, every few seconds
+        while there are requests: an engine that was started first recovers by itself.
         """
-        if self._catalog.unreachable and time.monotonic() - self._asked > _RETRY_SECONDS:
-            with self._lock:
-                if self._catalog.unreachable and time.monotonic() - self._asked > _RETRY_SECONDS:
-                    self._introspection.forget()
-                    self._catalog = self._resolve(self._committed.metadata)
-                    self._asked = time.monotonic()
+        if self._catalog.unreachable and self._asking.acquire(blocking=False):
+            threading.Thread(target=self._ask_again, name="introspection", daemon=True).start()
         return self._catalog
+
+    def _ask_again(self) -> None:
+        try:
+            time.sleep(_RETRY_SECONDS)
+            with self._lock:
+                self._introspection.forget()
+                self._catalog = self._resolve(self._committed.metadata)
+        finally:
+            self._asking.release()
 
     def run(self, request: Any) -> Any:
         """Carry out one request and give its answer.

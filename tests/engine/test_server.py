@@ -6,7 +6,10 @@ import http.client
 import json
 import os
 import re
+import select
 import signal
+import socket
+import socketserver
 import subprocess
 import sys
 import threading
@@ -190,20 +193,45 @@ def test_kill_keeps_the_last_commit(programs: Any) -> None:
     assert len(after.api.data("{ hasura_test_author { id } }")["hasura_test_author"]) == 2
 
 
+class Forwarder(socketserver.BaseRequestHandler):
+    """Hands a connection on to BigQuery."""
+
+    def handle(self) -> None:
+        host, _, port = self.server.target.removeprefix("http://").rpartition(":")  # type: ignore[attr-defined]
+        with socket.create_connection((host, int(port))) as there:
+            pair = {self.request: there, there: self.request}
+            while True:
+                for ready in select.select(list(pair), [], [])[0]:
+                    data = ready.recv(65536)
+                    if not data:
+                        return
+                    pair[ready].sendall(data)
+
+
 def test_bigquery_away_at_start_and_back_later(tmp_path: Path, endpoint: str, warehouse: Recorded) -> None:
     first = Engine(Settings(state=tmp_path, port=0), warehouse)
     Api(first.url).done("replace_metadata", METADATA)
     first.stop()
-    closed = free_port()
-    second = Engine(Settings(state=tmp_path, port=0), Recorded(f"http://127.0.0.1:{closed}"))
+    port = free_port()
+    second = Engine(Settings(state=tmp_path, port=0), Recorded(f"http://127.0.0.1:{port}"))
     api = Api(second.url)
     try:
         answer = api.done("get_inconsistent_metadata", {})
         assert {each["type"] for each in answer["inconsistent_objects"]} == {"source"}
         assert "BigQuery cannot be reached" in answer["inconsistent_objects"][0]["reason"]
+        assert api.request("GET", "/healthz").body == "WARN: inconsistent objects in schema"
         assert api.error("{ hasura_author { id } }")[0] == "validation-failed"
-        version = api.done("export_metadata", {}, version=2)
-        assert version["metadata"] == METADATA
+        assert api.done("export_metadata", {}, version=2)["metadata"] == METADATA
+        with socketserver.ThreadingTCPServer(("127.0.0.1", port), Forwarder) as forwarder:
+            forwarder.daemon_threads = True
+            forwarder.target = endpoint  # type: ignore[attr-defined]
+            threading.Thread(target=forwarder.serve_forever, daemon=True).start()
+            for _ in range(300):
+                if api.request("GET", "/healthz").body == "OK":
+                    break
+                time.sleep(0.1)
+            assert len(api.data("{ hasura_author { id } }")["hasura_author"]) == 2
+            forwarder.shutdown()
     finally:
         second.stop()
 
