@@ -100,9 +100,7 @@ def _line(error: object) -> str:
     """Return the telling line of a message, shortened, without credentials."""
     lines = [each.strip() for each in str(error).splitlines() if each.strip()]
     text = lines[0] if lines else type(error).__name__
-    if text.endswith(("validation error", "validation errors")) or re.match(
-        r"\d+ validation errors? for ", text
-    ):
+    if text.endswith(("validation error", "validation errors")) or re.match(r"\d+ validation errors? for ", text):
         text = ": ".join(lines[1:3])  # pydantic: the place, then what is wrong there
     reason = _SYSTEM_SAYS.search(text)
     if reason:  # urllib3 wraps it in four layers of its own names

@@ -29,9 +29,7 @@ def table_of(identifier: Identifier, metadata: TableMetadata) -> Table:
         format_version=metadata.format_version,
         current_snapshot_id=metadata.current_snapshot_id,
         snapshots=tuple(sorted(snapshots, key=lambda each: each.committed_at)),
-        refs={
-            name: Ref(str(each.snapshot_ref_type), each.snapshot_id) for name, each in metadata.refs.items()
-        },
+        refs={name: Ref(str(each.snapshot_ref_type), each.snapshot_id) for name, each in metadata.refs.items()},
         schemas={each.schema_id: _columns(each) for each in metadata.schemas},
         current_schema_id=metadata.current_schema_id,
         partitioning=_partitioning(metadata),

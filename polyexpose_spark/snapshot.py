@@ -49,9 +49,7 @@ def pin(table: Table, snapshot_id: int | None = None, as_of: str | None = None) 
         return _live(table, snapshot_id, f"snapshot {snapshot_id}")
     if as_of is None:
         if table.current_snapshot_id is None:
-            raise TargetFailed(
-                f"table {name} has no current snapshot: nothing to expose; {_what_is_live(table)}"
-            )
+            raise TargetFailed(f"table {name} has no current snapshot: nothing to expose; {_what_is_live(table)}")
         return _live(table, table.current_snapshot_id, "the current snapshot")
     if as_of in table.refs:
         return _live(table, table.refs[as_of].snapshot_id, f"{table.refs[as_of].kind} {as_of}")
@@ -62,9 +60,7 @@ def _live(table: Table, snapshot_id: int, what: str) -> Snapshot:
     found = table.snapshot(snapshot_id)
     if found is None:
         name = ".".join(table.identifier)
-        raise TargetFailed(
-            f"table {name}: {what} is not there (never was, or expired); {_what_is_live(table)}"
-        )
+        raise TargetFailed(f"table {name}: {what} is not there (never was, or expired); {_what_is_live(table)}")
     return found
 
 
@@ -92,11 +88,7 @@ def _milliseconds(table: Table, text: str) -> int:
 
 
 def _iso(milliseconds: int) -> str:
-    return (
-        datetime.fromtimestamp(milliseconds / 1000, UTC)
-        .isoformat(timespec="milliseconds")
-        .replace("+00:00", "Z")
-    )
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _current_at(table: Table, milliseconds: int, as_of: str) -> Snapshot:
@@ -206,9 +198,7 @@ class _Iceberg:
     def _of_file(self, method: str, returns: str) -> Any:
         """Return `task -> task.file().<method>()` as a Java function: no call crosses over per task."""
         file = self._virtual("org.apache.iceberg.ContentScanTask", "file", "org.apache.iceberg.ContentFile")
-        handle = self.handles.filterReturnValue(
-            file, self._virtual("org.apache.iceberg.ContentFile", method, returns)
-        )
+        handle = self.handles.filterReturnValue(file, self._virtual("org.apache.iceberg.ContentFile", method, returns))
         function = self._class("java.util.function.Function")
         return self.jvm.java.lang.invoke.MethodHandleProxies.asInterfaceInstance(function, handle)
 
@@ -232,9 +222,7 @@ class _Iceberg:
             self.jvm.java.util.ArrayList()
         )
         cache.add(key, table)
-        self.session.conf.set(
-            f"spark.sql.catalog.{_PINNED}", "org.apache.iceberg.spark.SparkCachedTableCatalog"
-        )
+        self.session.conf.set(f"spark.sql.catalog.{_PINNED}", "org.apache.iceberg.spark.SparkCachedTableCatalog")
         name = quoted(_PINNED, (key,))
         if tasks.isEmpty():
             return self.session.read.table(name).limit(0)
@@ -245,9 +233,7 @@ class _Iceberg:
             "lookback": _LOOKBACK,
             "file-open-cost": _FILE_OPEN_COST,
         }
-        return self.session.read.options(**{option: str(value) for option, value in options.items()}).table(
-            name
-        )
+        return self.session.read.options(**{option: str(value) for option, value in options.items()}).table(name)
 
 
 _KEPT_DAYS = 36500
@@ -277,6 +263,8 @@ def untag(session: SparkSession, name: str, tag: str) -> None:
 
 def _alter(session: SparkSession, name: str, clause: str) -> None:
     try:
+        # Where the catalog cannot be reached, Iceberg's own clauses only say "No plan for ..."; this says why.
+        session.table(name)
         session.sql(f"ALTER TABLE {name} {clause}")
     except Exception as error:
         raise explained(error, name) from error

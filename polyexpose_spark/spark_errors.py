@@ -73,7 +73,9 @@ def explained(error: Exception, table: str = "") -> PolyexposeError:
     if causes:
         return _of_java(causes, table.replace("`", ""))
     name = type(error).__name__
-    if name in ("Py4JNetworkError", "Py4JError") or isinstance(error, ConnectionError):
+    # py4j says the same words, with Java's trace, where a call was wrong: that is a bug.
+    ended = name == "Py4JError" and "Trace:" not in str(error) and "does not exist" not in str(error)
+    if ended or name == "Py4JNetworkError" or isinstance(error, ConnectionError):
         return TargetFailed(
             "the Java process of Spark ended in the middle of the work (killed, or out of memory); "
             "Spark's log says more"
@@ -81,7 +83,7 @@ def explained(error: Exception, table: str = "") -> PolyexposeError:
     if isinstance(error, OSError):
         what = "no space left on the device" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
         return TargetFailed(f"{what or error}{f': {error.filename}' if error.filename else ''}")
-    if type(error).__module__.startswith(("pyspark.", "py4j.")):
+    if type(error).__module__.startswith("pyspark."):
         return TargetFailed(_raised(str(error)) or _line(str(error)))
     return PolyexposeError(f"{name}: {_line(str(error))}")
 
@@ -111,7 +113,7 @@ def _of_java(causes: list[tuple[str, str]], table: str) -> PolyexposeError:
     root = told[-1][1] if told else causes[-1][0]
     where = _where(said, root, table)
     if _NO_SPACE.search(said):
-        return TargetFailed(f"no space left on the device{where}")
+        return TargetFailed(f"no space left on the device{_where(said, root, '')}")  # not the table's, as a rule
     for name, message in reversed(causes):
         if name in _FAILED:
             return TargetFailed(f"{_FAILED[name]}: {_line(message) or root}{where}")

@@ -366,7 +366,7 @@ def test_a_tag_that_cannot_be_put_says_why(lake: Lake) -> None:
     lake.sql("ALTER TABLE $t CREATE BRANCH x")
     with pytest.raises(TargetFailed, match=r"(?i)branch"):
         snapshot.tag(lake.spark, lake.name, "x", lake.current)
-    with pytest.raises(TargetFailed, match="there is no such table"):
+    with pytest.raises(TargetFailed, match="nope` cannot be found"):
         snapshot.tag(lake.spark, snapshot.quoted("lake", (lake.identifier[0], "nope")), "x", 42)
 
 
@@ -401,6 +401,9 @@ def test_what_is_not_permitted_is_told_from_what_is_not_reached(spark: SparkSess
         build_session(Config(catalog=CatalogConfig(name="gone", type="rest", uri="http://127.0.0.1:9")))
         with pytest.raises(TargetUnavailable, match=r"cannot be reached: .*; run again$"):
             snapshot.tag(spark, "`gone`.`db`.`t`", "x", 1)
+        spark.conf.set("spark.sql.defaultCatalog", str(default))
+        with pytest.raises(TargetUnavailable, match=r"cannot be reached: .*; run again$"):
+            snapshot.tag(spark, "`gone`.`db`.`t`", "x", 1)
     finally:  # the session is that of all tests
         spark.conf.set("spark.sql.defaultCatalog", str(default))
 
@@ -432,6 +435,16 @@ def test_a_full_disk_is_said() -> None:
     with pytest.raises(OSError, match="No space left") as raised:
         Path("/dev/full").write_text("x")
     assert str(explained(raised.value)).startswith("no space left on the device")
+
+
+def test_a_wrong_call_into_the_jvm_is_a_bug(spark: SparkSession) -> None:
+    jvm: Any = spark._jvm
+    with pytest.raises(Exception, match="does not exist") as raised:
+        jvm.java.util.ArrayList().nope()
+    assert explained(raised.value).exit_code is ExitCode.BUG
+    with pytest.raises(Exception, match="does not exist") as raised:
+        jvm.java.lang.System.nope()
+    assert explained(raised.value).exit_code is ExitCode.BUG
 
 
 def test_a_bug_stays_a_bug_and_our_own_errors_stay_what_they_are() -> None:

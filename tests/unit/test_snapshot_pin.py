@@ -25,7 +25,12 @@ def table(**changed: object) -> Table:
         "format_version": 2,
         "current_snapshot_id": 4,
         "snapshots": (snapshot(1, None, 0), snapshot(2, 1, 1), snapshot(3, 2, 2), snapshot(4, 2, 4)),
-        "refs": {"main": Ref("branch", 4), "audit": Ref("branch", 3), "2024-01-01": Ref("tag", 1), "gone": Ref("tag", 9)},
+        "refs": {
+            "main": Ref("branch", 4),
+            "audit": Ref("branch", 3),
+            "2024-01-01": Ref("tag", 1),
+            "gone": Ref("tag", 9),
+        },
         "schemas": {0: ()},
         "current_schema_id": 0,
         "partitioning": (),
@@ -89,7 +94,10 @@ def test_of_many_live_snapshots_the_newest_are_named() -> None:
     ("as_of", "message"),
     [
         ("gone", "tag gone is not there"),
-        ("2024-05-01T11:59:59Z", "had no snapshot as of 2024-05-01T11:59:59Z: its history begins at 2024-05-01T12:00:00"),
+        (
+            "2024-05-01T11:59:59Z",
+            "had no snapshot as of 2024-05-01T11:59:59Z: its history begins at 2024-05-01T12:00:00",
+        ),
     ],
 )
 def test_a_ref_or_time_without_a_live_snapshot(as_of: str, message: str) -> None:
