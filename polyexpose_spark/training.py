@@ -35,8 +35,8 @@ def train() -> None:
     spark = build_session(config.load("local", port_models=address_models()))
     spark.sql("CREATE NAMESPACE lake.training")
     spark.sql(
-        "CREATE TABLE lake.training.t (id BIGINT NOT NULL, s STRING, d DECIMAL(18, 2), at TIMESTAMP, day DATE, b BOOLEAN,"
-        " f DOUBLE, x BINARY, st STRUCT<a: INT>, l ARRAY<STRING>, m MAP<STRING, INT>)"
+        "CREATE TABLE lake.training.t (id BIGINT NOT NULL, s STRING, d DECIMAL(18, 2), at TIMESTAMP, day DATE,"
+        " b BOOLEAN, f DOUBLE, x BINARY, st STRUCT<a: INT>, l ARRAY<STRING>, m MAP<STRING, INT>)"
         " USING iceberg PARTITIONED BY (months(at))"
     )
     spark.sql(_ROWS).sortWithinPartitions("at").writeTo("lake.training.t").append()

@@ -19,11 +19,7 @@ title() { printf '\n%s%s%s\n' "$bold" "$1" "$plain"; }
 said() { printf '  $ %s\n' "$*"; }
 submit() {
   said "spark-submit --properties-file $properties --py-files dist/polyexpose_spark.zip dist/main.py $*"
-  # Of the steps told on stderr, those that a reader waits for; without the filter every one is shown.
-  { "$SPARK_HOME/bin/spark-submit" --properties-file "$properties" \
-      --py-files dist/polyexpose_spark.zip dist/main.py "$@" 2>&1 >&3 |
-      sed -uE '/^ *[0-9.]+ s  [a-z]+\.(creating|append(ing|ed)|claimed|tag(ging|ged)|checked|recorded|recording|released) /d' >&2
-  } 3>&1
+  "$SPARK_HOME/bin/spark-submit" --properties-file "$properties" --py-files dist/polyexpose_spark.zip dist/main.py "$@"
 }
 
 title "1. Sample data: the flights that left New York City in 2013, into a local Iceberg catalog"
