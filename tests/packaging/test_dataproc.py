@@ -45,13 +45,17 @@ def test_every_job_submits_exactly_what_is_built(template: dict[str, Any], job: 
 def test_a_parameter_replaces_the_value_behind_its_flag(template: dict[str, Any]) -> None:
     steps = {step["stepId"]: step["pysparkJob"]["args"] for step in template["jobs"]}
     replaced: dict[str, set[int]] = {step: set() for step in steps}
+    flags = {"PRODUCT": "--product", "PROFILE": "--profile", "SNAPSHOT": "--as-of"}
+    assert [parameter["name"] for parameter in template["parameters"]] == list(flags)
     for parameter in template["parameters"]:
-        flag = "--" + parameter["name"].lower()
         for field in parameter["fields"]:
             found = FIELD.fullmatch(field)
             assert found, f"{parameter['name']}: {field} is not an argument"
             position = int(found["position"])
-            assert steps[found["step"]][position - 1 : position + 1] == [flag, parameter["name"]]
+            assert steps[found["step"]][position - 1 : position + 1] == [
+                flags[parameter["name"]],
+                parameter["name"],
+            ]
             replaced[found["step"]].add(position)
     for step, arguments in steps.items():
         placeholders = {position for position, argument in enumerate(arguments) if argument.isupper()}
@@ -69,7 +73,7 @@ def test_the_steps_plan_expose_and_then_tell(template: dict[str, Any]) -> None:
 def test_the_command_line_takes_these_arguments(template: dict[str, Any], job: dict[str, Any]) -> None:
     from polyexpose_spark.cli import parser
 
-    values = {"PRODUCT": "gs://b/products", "PROFILE": "gcp", "SNAPSHOT": "current"}
+    values = {"PRODUCT": "gs://b/products", "PROFILE": "gcp", "SNAPSHOT": "main"}
     for pyspark in [job["pysparkJob"], *(step["pysparkJob"] for step in template["jobs"])]:
         arguments = parser().parse_args([values.get(argument, argument) for argument in pyspark["args"]])
         assert arguments.profile == "gcp"
