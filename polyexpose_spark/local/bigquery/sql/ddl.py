@@ -113,12 +113,23 @@ def _create_view(
             break
     else:
         raise invalid_query("CREATE VIEW needs AS and a query")
-    if isinstance(tree.this, exp.Schema):
-        raise not_implemented("CREATE VIEW with a column list")
+    listed = [_view_column(x) for x in tree.this.expressions] if isinstance(tree.this, exp.Schema) else []
     if isinstance(tree.expression, exp.Expression) and tree.expression.find(exp.Parameter):
         raise invalid_query("Query parameters cannot be used in a view")
     default = ".".join(query.default) if query.default else ""
-    views.put_view(query.store, tx, key, text, default=default, settings=settings)
+    made = views.put_view(query.store, tx, key, text, default=default, settings={**settings, "schema": {"fields": listed}})
+    if listed and [f["name"] for f in listed] != [f["name"] for f in made.resource["schema"]["fields"]]:
+        raise not_implemented("A column list of a view that gives other names than its query")
+
+
+def _view_column(column: exp.Expression) -> Field:
+    out: Field = {"name": column.name}
+    for constraint in column.args.get("constraints") or ():
+        for p in constraint.kind.expressions if isinstance(constraint.kind, exp.Properties) else ():
+            if p.this.name != "description":
+                raise not_implemented(f"The column option {p.this.name}")
+            out["description"] = p.args["value"].name
+    return out
 
 
 def _settings(query: Query, tx: Transaction, tree: exp.Create, key: TableKey) -> tuple[Resource, TableKey | None]:
