@@ -58,17 +58,12 @@ def float_text(value: float) -> str:
     if math.isinf(value):
         return "Infinity" if value > 0 else "-Infinity"
     if value == 0 or 1e-3 <= abs(value) < 1e7:
-        text = repr(value)
-        return text if "e" not in text else f"{value:f}"
-    digits, exponent = f"{value!r}".split("e") if "e" in repr(value) else _scientific(value)
-    return f"{float(digits)!r}E{int(exponent)}"
-
-
-def _scientific(value: float) -> tuple[str, str]:
+        return repr(value)
+    # From the shortest text that reads back as the same number.
     sign, digits, exponent = decimal.Decimal(repr(value)).normalize().as_tuple()
-    assert isinstance(exponent, int)  # noqa: S101 - infinities and NaN were told apart by the caller
+    assert isinstance(exponent, int)  # noqa: S101 - infinities and NaN went before
     text = "".join(map(str, digits))
-    return f"{'-' if sign else ''}{text[0]}.{text[1:] or '0'}", str(exponent + len(text) - 1)
+    return f"{'-' if sign else ''}{text[0]}.{text[1:] or '0'}E{exponent + len(text) - 1}"
 
 
 def _int32(value: Any) -> int:
