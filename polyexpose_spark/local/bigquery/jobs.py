@@ -136,7 +136,7 @@ class Jobs:
             raise invalid(f"A {kind} job cannot be a dry run")
         try:
             outcome = Query(self.store, project, config["query"]).describe()
-        except Exception as error:  # noqa: BLE001 (translated for the client)
+        except Exception as error:
             raise as_api_error(error) from error
         statistics = _statistics(outcome)
         statistics["query"]["schema"] = {"fields": outcome.result.fields}

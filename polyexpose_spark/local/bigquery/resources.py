@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# ruff: noqa: S608 (DuckDB's SQL of quoted names, made by this server; values are bound)
 import time
 from typing import Any
 
@@ -157,7 +158,9 @@ def check_layout(fields: list[Field], settings: Resource) -> None:
     time_part = settings.get("timePartitioning") or {}
     if time_part.get("type", "DAY") not in ("DAY", "HOUR", "MONTH", "YEAR"):
         raise invalid(f"Invalid timePartitioning.type: {time_part['type']}")
-    wanted = [(time_part.get("field"), ("DATE", "TIMESTAMP", "DATETIME"), "partitioning")]
+    wanted: list[tuple[Any, tuple[str, ...], str]] = [
+        (time_part.get("field"), ("DATE", "TIMESTAMP", "DATETIME"), "partitioning")
+    ]
     wanted.append(((settings.get("rangePartitioning") or {}).get("field"), ("INTEGER",), "partitioning"))
     groupable = (
         "BIGNUMERIC", "BOOLEAN", "DATE", "DATETIME", "GEOGRAPHY", "INTEGER", "NUMERIC", "STRING", "TIMESTAMP", "BYTES"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+# ruff: noqa: S608 (DuckDB's SQL of quoted names, made by this server; values are bound)
 import uuid
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ ROWS_IN_MEMORY = 20_000
 KEPT_RESULTS = 500
 KEPT_ROWS = 200_000
 
-Row = Sequence[Any]
+Row = tuple[Any, ...]
 
 
 @dataclass

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+# ruff: noqa: S608 (DuckDB's SQL of quoted names, made by this server; values are bound)
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from polyexpose_spark.local.bigquery import resources, results, wire
 from polyexpose_spark.local.bigquery.errors import ApiError, invalid

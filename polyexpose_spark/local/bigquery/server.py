@@ -10,7 +10,7 @@ import threading
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from polyexpose_spark.local.bigquery.errors import ApiError, invalid
 from polyexpose_spark.local.bigquery.jobs import Jobs, as_api_error
@@ -72,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 600
     parts: tuple[Store, Jobs, Uploads]
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class's name)
+    def log_message(self, format: str, *args: Any) -> None:
         log.debug(format, *args)
 
     def _handle(self) -> None:
@@ -102,6 +102,10 @@ class _Handler(BaseHTTPRequestHandler):
             raise invalid(f"Required parameter is missing: {error.args[0]}") from error
         return Answer(204 if found is None else 200, found, {})
 
+    @property
+    def _stream(self) -> IO[bytes]:
+        return cast("IO[bytes]", self.rfile)
+
     def _json(self) -> Resource:
         if self._unread > MAX_JSON_BYTES:
             raise ApiError(413, "invalid", "Request payload size exceeds the limit")
@@ -126,10 +130,10 @@ class _Handler(BaseHTTPRequestHandler):
             return uploads.start(project, self._json(), f"http://{self.headers['Host']}{path}")
         length, self._unread = self._unread, 0
         if self.command == "POST" and kind == "multipart":
-            return uploads.multipart(project, self.headers.get("Content-Type", ""), self.rfile, length)
+            return uploads.multipart(project, self.headers.get("Content-Type", ""), self._stream, length)
         if self.command == "PUT":
             content_range = self.headers.get("Content-Range", "")
-            return uploads.receive(query.get("upload_id", ""), content_range, self.rfile, length)
+            return uploads.receive(query.get("upload_id", ""), content_range, self._stream, length)
         raise ApiError(501, "notImplemented", f"uploadType {kind} is not supported by this local BigQuery server")
 
     def _send(self, done: Answer) -> None:

@@ -24,7 +24,7 @@ def fetch(uris: list[str], folder: Path) -> list[Path]:
 
     Raises ApiError 404 for an address without an object.
     """
-    files = []
+    files: list[Path] = []
     for uri in uris:
         for bucket, name in _objects(uri):
             target = folder / f"{len(files):06d}"

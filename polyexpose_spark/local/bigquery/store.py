@@ -8,12 +8,13 @@ not at all, whatever ends the process.
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,7 +97,7 @@ class Entry:
     @property
     def is_view(self) -> bool:
         """Whether this is a view."""
-        return self.resource["type"] == "VIEW"
+        return bool(self.resource["type"] == "VIEW")
 
     @property
     def source(self) -> str:
@@ -231,7 +232,7 @@ class Store:
         self.uploads = folder / "uploads"
         self.uploads.mkdir(exist_ok=True)
         for left in self.uploads.iterdir():  # of a process that was killed
-            left.unlink()
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
         self.lock = threading.RLock()
         self.con = duckdb.connect(str(folder / "bigquery.duckdb"))
         for name, value in SETTINGS.items():
@@ -285,10 +286,9 @@ class Store:
                     self.finished_jobs[key] = body
 
     def _undo(self) -> None:
-        try:
+        # Where the failure was in COMMIT, DuckDB has ended it.
+        with suppress(duckdb.TransactionException):
             self.con.execute("ROLLBACK")
-        except duckdb.TransactionException:
-            pass  # DuckDB had ended it: the failure was in COMMIT
 
     @contextmanager
     def reading(self) -> Iterator[Catalog]:

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from polyexpose_spark.local.bigquery.errors import ApiError, invalid, not_found
 from polyexpose_spark.local.bigquery.store import Resource
@@ -44,7 +44,7 @@ class Uploads:
         self.insert = insert
         self._sessions: dict[str, Session] = {}
 
-    def multipart(self, project: str, content_type: str, stream: BinaryIO, length: int) -> Answer:
+    def multipart(self, project: str, content_type: str, stream: IO[bytes], length: int) -> Answer:
         """Run the job of a multipart/related request: its JSON, then its file."""
         found = re.search(r'boundary="?([^";]+)"?', content_type)
         if not found:
@@ -64,7 +64,7 @@ class Uploads:
         self._sessions[key].file.touch()
         return Answer(200, {}, {"Location": f"{address}?uploadType=resumable&upload_id={key}"})
 
-    def receive(self, key: str, content_range: str, stream: BinaryIO, length: int) -> Answer:
+    def receive(self, key: str, content_range: str, stream: IO[bytes], length: int) -> Answer:
         """Take one part of a resumable upload; run the job after the last."""
         session = self._sessions.get(key)
         if session is None:
@@ -92,12 +92,12 @@ class Uploads:
     def _new_file(self) -> Path:
         return self.folder / uuid.uuid4().hex
 
-    def _store(self, stream: BinaryIO, length: int, file: Path) -> None:
+    def _store(self, stream: IO[bytes], length: int, file: Path) -> None:
         with file.open("wb") as out:
             _copy(stream, length, out)
 
 
-def _copy(stream: BinaryIO, length: int, out: BinaryIO) -> None:
+def _copy(stream: IO[bytes], length: int, out: IO[bytes]) -> None:
     while length:
         block = stream.read(min(BLOCK, length))
         if not block:

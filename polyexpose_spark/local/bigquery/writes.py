@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# ruff: noqa: S608 (DuckDB's SQL of quoted names, made by this server; values are bound)
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -78,7 +79,7 @@ def write(
         entry = resources.new_table(tx, key, schema or source.fields, properties)
     else:
         _writable(entry, key)
-        if disposition == "WRITE_TRUNCATE":
+        if disposition == "WRITE_TRUNCATE" or not entry.fields:
             entry = _emptied(tx, key, entry, schema or source.fields, properties)
         elif disposition == "WRITE_EMPTY" and tx.con.execute(f"SELECT 1 FROM {entry.source} LIMIT 1").fetchall():
             raise already_exists("Table", str(key))

@@ -34,7 +34,7 @@ def from_unix(node: exp.Expression, context: Context) -> exp.Expression:
 @rule(exp.UnixSeconds, exp.UnixMillis, exp.UnixMicros)
 def to_unix(node: exp.Expression, context: Context) -> exp.Expression:
     """Whole units since 1970, towards the past."""
-    unit = {exp.UnixSeconds: 1_000_000, exp.UnixMillis: 1_000, exp.UnixMicros: 1}[type(node)]
+    unit = 1_000_000 if isinstance(node, exp.UnixSeconds) else 1_000 if isinstance(node, exp.UnixMillis) else 1
     if unit == 1:
         return duck("epoch_us(:x)", x=node.this)
     return duck(f"(epoch_us(:x) - ((epoch_us(:x) % {unit}) + {unit}) % {unit}) // {unit}", x=node.this)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+# ruff: noqa: S608 (DuckDB's SQL of quoted names, made by this server; values are bound)
 from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
 from polyexpose_spark.local.bigquery import loads, resources, results, views, writes
 from polyexpose_spark.local.bigquery.errors import already_exists, invalid, invalid_query, not_found, not_implemented
-from polyexpose_spark.local.bigquery.fields import CANONICAL, Field, canonical
+from polyexpose_spark.local.bigquery.fields import CANONICAL, Field, canonical, quote_name
 from polyexpose_spark.local.bigquery.sql.oracle import render
 from polyexpose_spark.local.bigquery.sql.statements import Statement, parse_statement
 from polyexpose_spark.local.bigquery.store import DatasetKey, Resource, TableKey, Transaction
@@ -92,7 +93,9 @@ def _create(
     resources.new_table(tx, key, declared or source.fields, settings)
     new = writes.Source("FROM temp._new", source.fields)
     if declared is not None:
-        names = ", ".join(f'"{s["name"]}" AS "{d["name"]}"' for s, d in zip(source.fields, declared, strict=True))
+        names = ", ".join(
+            f"{quote_name(s['name'])} AS {quote_name(d['name'])}" for s, d in zip(source.fields, declared, strict=True)
+        )
         new = writes.Source(
             f"SELECT {names} FROM temp._new",
             [{**s, "name": d["name"]} for s, d in zip(source.fields, declared, strict=True)],
@@ -117,7 +120,9 @@ def _create_view(
     if isinstance(tree.expression, exp.Expression) and tree.expression.find(exp.Parameter):
         raise invalid_query("Query parameters cannot be used in a view")
     default = ".".join(query.default) if query.default else ""
-    made = views.put_view(query.store, tx, key, text, default=default, settings={**settings, "schema": {"fields": listed}})
+    made = views.put_view(
+        query.store, tx, key, text, default=default, settings={**settings, "schema": {"fields": listed}}
+    )
     if listed and [f["name"] for f in listed] != [f["name"] for f in made.resource["schema"]["fields"]]:
         raise not_implemented("A column list of a view that gives other names than its query")
 

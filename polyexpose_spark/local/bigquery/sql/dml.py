@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# ruff: noqa: S608 (DuckDB's SQL of quoted names, made by this server; values are bound)
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -78,7 +79,7 @@ class Change:
         for item in equalities:
             if not isinstance(item, exp.EQ) or not isinstance(item.this, exp.Column):
                 raise not_implemented(f"SET {item.sql('bigquery')}")
-            if item.this.table and item.this.table.lower() != self.alias.lower() or item.this.args.get("db"):
+            if (item.this.table and item.this.table.lower() != self.alias.lower()) or item.this.args.get("db"):
                 raise not_implemented(f"SET of a nested field: {item.this.sql('bigquery')}")
             out.append(
                 f"{quote_name(self._column(item.this.name))} = {self._value(item.this.name, item.expression, tables)}"
@@ -149,7 +150,8 @@ def _insert(change: Change) -> int:
         raise invalid_query("INSERT needs VALUES or a query")
     nulls = {i for i, e in enumerate(body.selects) if isinstance(e.unalias(), exp.Null)}
     # Columns are matched by position, so a name twice does no harm here.
-    sql = render(change.translator.query(_numbered(body)))
+    numbered: Any = _numbered(body)
+    sql = render(change.translator.query(numbered))
     given = results.columns(change.tx.con, sql, change.translator.values)
     if len(given) != len(names):
         raise invalid_query(f"Inserted row has wrong column count; Has {len(given)}, expected {len(names)}")

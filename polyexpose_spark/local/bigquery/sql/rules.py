@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import sqlglot
 from sqlglot import exp
@@ -41,7 +42,9 @@ def rule(*kinds: type[exp.Expression]) -> Callable[[Rule], Rule]:
 
 @lru_cache(maxsize=512)
 def _parsed(template: str) -> exp.Expression:
-    return sqlglot.parse_one(template, read="duckdb")
+    tree: Any = sqlglot.parse_one(template, read="duckdb")
+    parsed: exp.Expression = tree
+    return parsed
 
 
 def duck(template: str, **nodes: exp.Expression) -> exp.Expression:

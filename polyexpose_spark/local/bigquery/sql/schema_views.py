@@ -56,7 +56,8 @@ def _views(catalog: Catalog, dataset: DatasetKey) -> list[Row]:
 
 OF_DATASET: dict[str, tuple[str, Callable[[Catalog, DatasetKey], list[Row]]]] = {
     "TABLES": (
-        "table_catalog VARCHAR, table_schema VARCHAR, table_name VARCHAR, table_type VARCHAR, creation_time TIMESTAMPTZ",
+        "table_catalog VARCHAR, table_schema VARCHAR, table_name VARCHAR, table_type VARCHAR, "
+        "creation_time TIMESTAMPTZ",
         _tables,
     ),
     "COLUMNS": (

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import sqlglot
 from sqlglot import exp
-from sqlglot.tokens import Token, TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
 from polyexpose_spark.local.bigquery.errors import invalid_query, not_implemented
 
@@ -87,7 +88,7 @@ def parse_statement(text: str) -> exp.Expression:
     Raises ApiError 400 for a syntax error, 501 for what sqlglot does not know.
     """
     try:
-        tree = sqlglot.parse_one(text, read="bigquery", error_level=sqlglot.ErrorLevel.RAISE)
+        tree: Any = sqlglot.parse_one(text, read="bigquery", error_level=sqlglot.ErrorLevel.RAISE)
     except sqlglot.errors.SqlglotError as error:
         raise invalid_query(f"Syntax error: {_first_line(error)}") from error
     if isinstance(tree, (exp.Command, exp.Alias, exp.Column)):
@@ -95,7 +96,8 @@ def parse_statement(text: str) -> exp.Expression:
         if isinstance(tree, exp.Command):
             raise not_implemented(f"The statement {text.strip()[:80]}")
         raise invalid_query(f"Syntax error: Unexpected identifier in {text.strip()[:80]}")
-    return tree
+    parsed: exp.Expression = tree
+    return parsed
 
 
 def _first_line(error: Exception) -> str:

@@ -81,7 +81,7 @@ class Translator:
         name_columns(tree)
         return self._rewrite(tree)
 
-    def expression(self, tree: exp.Expression, tables: list[exp.Table]) -> exp.Expression:
+    def expression(self, tree: exp.Expression, tables: list[exp.Expression]) -> exp.Expression:
         """Translate an expression of a DML statement over already translated `tables`."""
         check_allowed(tree)
         self.oracle.scopes.append(list(tables))
@@ -100,7 +100,7 @@ class Translator:
     # ---- the walk
 
     def _rewrite(self, node: exp.Expression) -> exp.Expression:
-        if isinstance(node, exp.Query) and not isinstance(node, exp.Subquery):
+        if isinstance(node, (exp.Select, exp.SetOperation)):
             return self._query(node)
         if isinstance(node, exp.Table):
             self._children(node, skip=("this", "db", "catalog"))
@@ -250,6 +250,8 @@ class Translator:
 
 def physical_table(entry: Entry, alias: str) -> exp.Table:
     """Return the DuckDB table that holds a table's rows, under the name by which the statement calls it."""
+    if not entry.fields:
+        raise invalid_query(f"Table {alias} does not have a schema.")
     if any(f["type"] == "GEOGRAPHY" for f in entry.fields):
         raise not_implemented("Reading or changing a table with a GEOGRAPHY column")
     return exp.Table(
