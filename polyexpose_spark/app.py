@@ -161,7 +161,7 @@ def is_there(entry: Entry, plan_: Plan, port: AnyPort) -> bool:
     if entry.claim is not None or entry.exposed is None or entry.exposed.digest != plan_.digest:
         return False
     held = port.held(plan_.exposure.product)
-    return held is not None and held.digest == plan_.digest
+    return held is not None and held.digest == plan_.digest and port.is_complete(plan_)
 
 
 @dataclass(frozen=True)

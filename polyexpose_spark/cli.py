@@ -25,6 +25,7 @@ _MODES = {
     "all": "expose at every port of the contract, all at one snapshot",
     "sql": "expose as views of the Iceberg catalog; or look into the catalog and query it",
     "csv": "expose as CSV files with a Frictionless data package",
+    "gql": "expose in GraphQL: a copy in BigQuery, a view over it, tracked in Hasura",
     "plan": "say what would be done; reads metadata only",
     "status": "say what is exposed and how far behind it is",
     "sample": "load the sample data products into the catalog",
@@ -41,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     modes = "\n".join(f"  {name:8}{text}" for name, text in _MODES.items())
     made = argparse.ArgumentParser(
         prog="polyexpose",
-        description=f"Expose an Iceberg data product as SQL and CSV, at one snapshot.\n\nmodes:\n{modes}",
+        description=f"Expose an Iceberg data product as SQL, CSV and GraphQL, at one snapshot.\n\nmodes:\n{modes}",
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -68,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; it wins (repeatable)"
     )
 
-    what = made.add_argument_group("what to expose (modes all, sql, csv, plan, status)")
+    what = made.add_argument_group("what to expose (modes all, sql, csv, gql, plan, status)")
     what.add_argument(
         "--product",
         action="append",
@@ -286,8 +287,10 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 # Steps that follow at once from the one before, or are of interest to an operator only.
 _IN_BETWEEN = frozenset(
-    "claimed tagging replacing checked sealing moving moved describing described pointing recording recorded collecting "
-    "collected released flipping tracking".split()
+    {
+        *("claimed", "recording", "recorded", "released", "tagging", "checked", "replacing", "flipping", "tracking"),
+        *("sealing", "moving", "moved", "describing", "described", "pointing", "collecting", "collected"),
+    }
 )
 
 

@@ -154,9 +154,10 @@ def validate(model: type[M], data: Mapping[str, Any], document: Document, below:
 def _written(loc: Path, data: Any) -> Iterator[str | int]:
     """Drop pydantic's own parts of a location (union tags), keep the keys that the user wrote."""
     for index, part in enumerate(loc):
-        if (isinstance(data, Mapping) and part in data) or (
-            isinstance(data, list) and isinstance(part, int) and part < len(data)
-        ):
+        if isinstance(data, Mapping) and part in data:  # noqa: SIM114 - mypy narrows each by itself
+            data = data[part]
+            yield part
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
             data = data[part]
             yield part
         elif index == len(loc) - 1:

@@ -110,7 +110,8 @@ class Workspace:
         table = self.clients.catalog.table(of.table)
         pinned = snapshot.pin(table, self.request.snapshot_id, self.request.as_of)
         columns = contract.columns(of, table.columns(pinned))
-        return Prepared(of, table, Exposure(of, pinned, columns, tag=f"{tag_prefix(of)}{pinned.id}"))
+        tag = f"{tag_prefix(of)}{pinned.id}"
+        return Prepared(of, table, Exposure(of, pinned, columns, tag, table.partitioning))
 
     def source(self, of: DataProduct) -> str:
         """Return the full name of the product's table, quoted for Spark SQL."""

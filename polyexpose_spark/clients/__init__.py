@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
 
 from polyexpose_spark.errors import Refused
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from polyexpose_spark.catalog import Catalog
+    from polyexpose_spark.clients.bigquery_tables import HeldTable, HeldView, Loaded, TableName, TableSpec
+    from polyexpose_spark.clients.hasura import Applied
+    from polyexpose_spark.clients.hasura_metadata import Command, Publication, Source
+    from polyexpose_spark.clients.hasura_metadata import TableName as TrackedName
     from polyexpose_spark.config import Config
 
 Identifier = tuple[str, ...]
@@ -121,6 +125,64 @@ class Views(Protocol):
         ...
 
 
+class BigQuery(Protocol):
+    """One project of BigQuery. Every method can be called again after any failure."""
+
+    def ensure_dataset(self, name: str, text: str = "", labels: Mapping[str, str] | None = None) -> None:
+        """Create the dataset where it is missing."""
+        ...
+
+    def allow_views(self, versions: str, dataset: str) -> None:
+        """Let the views of one dataset read the tables of another, whoever asks them."""
+        ...
+
+    def load_parquet(self, digest: str, files: Sequence[str], spec: TableSpec) -> Loaded:
+        """Load files into a table, all or nothing, and mark it with the digest."""
+        ...
+
+    def replace_view(
+        self, view: TableName, sql: str, text: str, columns: Mapping[str, str], labels: Mapping[str, str]
+    ) -> None:
+        """Create or replace a view with descriptions and labels, in one statement."""
+        ...
+
+    def view(self, view: TableName) -> HeldView | None:
+        """Return the view, or None."""
+        ...
+
+    def table(self, table: TableName) -> HeldTable | None:
+        """Return what is known of a table, or None."""
+        ...
+
+    def versions(self, dataset: str, prefix: str) -> tuple[HeldTable, ...]:
+        """Return the tables of a dataset whose names start so, oldest first."""
+        ...
+
+    def delete(self, table: TableName) -> None:
+        """Delete a table or view; one that is gone is no error."""
+        ...
+
+    def preflight(self, dataset: str, versions: str, bucket_location: str | None = None) -> list[str]:
+        """Return what stands in the way of loading: regions, permissions."""
+        ...
+
+
+class Hasura(Protocol):
+    """One Hasura, or anything that answers its metadata API."""
+
+    def difference(self, desired: Publication) -> tuple[Command, ...]:
+        """Return what would have to be changed; empty: it is as desired. Changes nothing."""
+        ...
+
+    def apply(self, desired: Publication, columns_changed: bool = False) -> Applied:
+        """Bring the metadata to what is desired, and see that each published role can read the table."""
+        ...
+
+    def withdraw(self, product: str, source: Source, table: TrackedName) -> tuple[Command, ...]:
+        """Take away what a product published, and nothing else; return what was done."""
+        ...
+
+
 class Clients:
     """One of each client, built on first use."""
 
@@ -142,6 +204,24 @@ class Clients:
         from polyexpose_spark.clients.views import IcebergViews
 
         return IcebergViews(self.catalog, self.session)
+
+    def bigquery(
+        self,
+        project: str,
+        location: str,
+        endpoint: str | None,
+        credentials: Literal["application_default", "anonymous"],
+    ) -> BigQuery:
+        """Return a client of one project."""
+        from polyexpose_spark.clients.bigquery import BigQueryClient
+
+        return BigQueryClient(project, location, endpoint, credentials)
+
+    def hasura(self, endpoint: str, admin_secret: str | None) -> Hasura:
+        """Return a client of one Hasura; the secret is a reference."""
+        from polyexpose_spark.clients.hasura import HasuraClient
+
+        return HasuraClient(endpoint, admin_secret)
 
     def files(self, location: str) -> Files:
         """Return the client for the scheme of this location."""

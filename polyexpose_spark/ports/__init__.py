@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 PORTS: dict[str, str] = {
     "sql": "polyexpose_spark.ports.sql:SqlPort",
     "csv": "polyexpose_spark.ports.csv:CsvPort",
+    "gql": "polyexpose_spark.ports.graphql:GraphqlPort",
 }
 
 

@@ -83,6 +83,8 @@ class Exposure:
     columns: tuple[Column, ...]
     tag: str
     """Name of the Iceberg tag that keeps the snapshot: ``polyexpose_<product>_<snapshot id>``."""
+    partitioning: tuple[str, ...] = ()
+    """The table's partition spec, one text per field: `month(time_hour)`."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,10 @@ class Port(ABC, Generic[S, A]):
     @abstractmethod
     def held(self, product: DataProduct) -> Held | None:
         """Ask the target what it serves; None: nothing of this product. No session is started."""
+
+    def is_complete(self, plan: Plan) -> bool:
+        """Say whether all that goes with a target that holds this plan is in place as well (no session, no writing)."""
+        return True
 
     @abstractmethod
     def publish(self, plan: Plan, served: Served, step: StepListener) -> Published:

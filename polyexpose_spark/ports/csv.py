@@ -35,6 +35,7 @@ from polyexpose_spark.ports.csv_settings import CsvAddresses, CsvSettings, shown
 from polyexpose_spark.ports.datapackage import DataFile, Package
 from polyexpose_spark.product import Column, DataProduct
 from polyexpose_spark.spark_errors import explained
+from polyexpose_spark.value_text import has_text_keys
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ class CsvPort(Port[CsvSettings, CsvAddresses]):
 
     def native(self, type_: ColumnType) -> Native:
         """Return how one type is carried; a map whose keys are not text cannot be a JSON object."""
-        if type_.kind is LogicalType.MAP and not csv_text.has_text_keys(type_):
+        if type_.kind is LogicalType.MAP and not has_text_keys(type_):
             return Native("text, JSON array of {key, value}", "the types of its keys and values")
         return super().native(type_)
 

@@ -15,8 +15,9 @@ from typing import Any
 
 from polyexpose_spark.logical import LogicalType
 from polyexpose_spark.ports.base import Exposure
-from polyexpose_spark.ports.csv_text import Dialect, has_text_keys
+from polyexpose_spark.ports.csv_text import Dialect
 from polyexpose_spark.product import Column
+from polyexpose_spark.value_text import has_text_keys
 
 FILE_NAME = "datapackage.json"
 

@@ -1,8 +1,8 @@
-"""From an exposure's columns to BigQuery: the fields of the loaded table, and the GraphQL-safe columns of the view.
+"""From an exposure's columns to BigQuery: fields of the loaded table, columns of the GraphQL-safe view, partitioning.
 
 The table keeps STRUCT native; LIST and MAP are JSON text, since REPEATED loses NULL lists and NULL elements. The view
 is what Hasura can serve: structs flattened (`a_b`), names legal in GraphQL, 64-bit integers as text where asked for.
-Sources: GraphQL spec, "Names"; BigQuery, "Column names" and "Parameterized decimal types"; hasura.md 2.4 and 5.
+Sources: GraphQL spec, "Names"; BigQuery, "Column names", "Parameterized decimal types" and "Partitioned tables".
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
+from polyexpose_spark.clients.bigquery_tables import TableField, TimePartition, quoted
 from polyexpose_spark.errors import Refused
 from polyexpose_spark.logical import ColumnType, LogicalType
 from polyexpose_spark.product import Column
 
-# LogicalType -> type of a BigQuery column; decimals and nested ones are made below.
 SCALARS: Mapping[LogicalType, str] = {
     LogicalType.BOOLEAN: "BOOL",
     LogicalType.INT: "INT64",
@@ -32,22 +33,9 @@ SCALARS: Mapping[LogicalType, str] = {
     LogicalType.LIST: "STRING",
     LogicalType.MAP: "STRING",
 }
+"""LogicalType -> type of a BigQuery column; decimals and structs are made below."""
 _LONGEST_NAME = 300
-
-
-@dataclass(frozen=True)
-class LoadedField:
-    """A field of the loaded table, and the name that it has in the source."""
-
-    name: str
-    source: str
-    type: str
-    """BOOL, INT64, FLOAT64, NUMERIC, BIGNUMERIC, DATE, DATETIME, TIMESTAMP, STRING, BYTES or STRUCT."""
-    required: bool
-    description: str
-    precision: int = 0
-    scale: int = 0
-    fields: tuple[LoadedField, ...] = ()
+_MOST_CLUSTERED = 4
 
 
 @dataclass(frozen=True)
@@ -57,84 +45,137 @@ class ViewColumn:
     name: str
     expression: str
     """BigQuery SQL over the loaded table."""
-    type: str
     description: str
 
 
-def loaded_fields(columns: tuple[Column, ...]) -> tuple[LoadedField, ...]:
-    """Return the fields of the table that is loaded.
+def table_fields(columns: tuple[Column, ...]) -> tuple[TableField, ...]:
+    """Return the fields of the table that is loaded, in the order of the columns.
 
     Raises:
-        Refused: two names become one (BigQuery does not tell upper from lower case).
+        Refused: two names become one, or one is too long.
     """
     names = legal_names([column.name for column in columns], "")
     return tuple(
-        _field(names[column.name], column.name, column.type, column.required, column.description) for column in columns
+        _field(names[column.name], column.name, column.name, column.type, column.description) for column in columns
     )
 
 
-def _field(name: str, source: str, type_: ColumnType, required: bool, description: str) -> LoadedField:
-    described = description if name == source else f"{description} (column {source})".strip()
+def _field(name: str, own: str, path: str, type_: ColumnType, description: str) -> TableField:
+    # Every field is NULLABLE: Spark writes all Parquet columns as optional, which BigQuery does not load into REQUIRED.
+    described = description if name == own else f"{description} (column {path})".strip()
     if type_.kind is LogicalType.STRUCT:
-        names = legal_names([part.name for part in type_.fields], f"{source}.")
-        parts = tuple(_field(names[part.name], part.name, part.type, part.required, "") for part in type_.fields)
-        return LoadedField(name, source, "STRUCT", required, described, fields=parts)
+        names = legal_names([part.name for part in type_.fields], f"{path}.")
+        parts = tuple(
+            _field(names[part.name], part.name, f"{path}.{part.name}", part.type, "") for part in type_.fields
+        )
+        return TableField(name, "STRUCT", description=described, fields=parts)
     if type_.kind is LogicalType.DECIMAL:
-        # NUMERIC has 29 digits before and 9 after the point; BIGNUMERIC carries every decimal of Iceberg.
-        wide = type_.scale > 9 or type_.precision - type_.scale > 29
-        kind = "BIGNUMERIC" if wide else "NUMERIC"
-        return LoadedField(name, source, kind, required, described, type_.precision, type_.scale)
-    return LoadedField(name, source, SCALARS[type_.kind], required, described)
+        kind, precision, scale = decimal(type_), type_.precision, type_.scale
+        return TableField(name, kind, description=described, precision=precision, scale=scale)
+    return TableField(name, SCALARS[type_.kind], description=described)
 
 
-def view_columns(columns: tuple[Column, ...], integers_as_text: bool) -> tuple[ViewColumn, ...]:
+def decimal(type_: ColumnType) -> str:
+    """Return NUMERIC (29 digits before the point, 9 after) or BIGNUMERIC, which carries every decimal of Iceberg."""
+    return "BIGNUMERIC" if type_.scale > 9 or type_.precision - type_.scale > 29 else "NUMERIC"
+
+
+def view_columns(columns: tuple[Column, ...], integers_as_text: bool, of_copy: bool = True) -> tuple[ViewColumn, ...]:
     """Return the columns of the view.
 
     Args:
         columns: the columns of the exposure.
         integers_as_text: serve 64-bit integers as STRING: Hasura reads integers of a query with 32 bits.
+        of_copy: the view reads the loaded table; otherwise the Iceberg table itself, with its own names and types.
 
     Raises:
         Refused: a flattened struct field has the name of another column.
     """
-    longs = {
-        path for column in columns for path, part in column.type.walk(column.name) if part.kind is LogicalType.LONG
-    }
-    flat = [
-        each
-        for field, column in zip(loaded_fields(columns), columns, strict=True)
-        for each in _flattened(field, column.name, (), (), column.description, longs if integers_as_text else set())
-    ]
+    names = legal_names([column.name for column in columns], "")
+    flattening = _Flattening(integers_as_text, of_copy)
     seen: dict[str, str] = {}
-    for each in flat:
-        if each.name.lower() in seen:
-            raise Refused(
-                f"column {each.name} of the GraphQL view would be there twice, from {seen[each.name.lower()]} and from "
-                f"{each.expression}: rename one of them"
-            )
-        seen[each.name.lower()] = each.expression
+    flat: list[ViewColumn] = []
+    for column in columns:
+        name = names[column.name]
+        top = quoted(name if of_copy else column.name)
+        for path, each in flattening.columns(column.name, name, top, column.type, column.description):
+            if each.name.lower() in seen:
+                raise Refused(
+                    f"column {each.name} of the GraphQL view would be there twice, from {seen[each.name.lower()]} and "
+                    f"from {path}: rename one of them"
+                )
+            seen[each.name.lower()] = path
+            flat.append(each)
     return tuple(flat)
 
 
-def _flattened(
-    field: LoadedField,
-    path: str,
-    names: tuple[str, ...],
-    quoted: tuple[str, ...],
-    about: str,
-    longs: set[str],
-) -> Iterator[ViewColumn]:
-    names, quoted = (*names, field.name), (*quoted, f"`{field.name}`")
-    if field.type == "STRUCT":
-        for part in field.fields:
-            yield from _flattened(part, f"{path}.{part.source}", names, quoted, about, longs)
-        return
-    name, reference = "_".join(names), ".".join(quoted)
-    text = about if name == path else f"{about} (column {path})".strip()
-    if path in longs:
-        yield ViewColumn(name, f"CAST({reference} AS STRING)", "STRING", text)
-    else:
-        yield ViewColumn(name, reference, field.type, text)
+@dataclass(frozen=True)
+class _Flattening:
+    integers_as_text: bool
+    of_copy: bool
+
+    def columns(
+        self, path: str, name: str, reference: str, type_: ColumnType, description: str
+    ) -> Iterator[tuple[str, ViewColumn]]:
+        """Yield (path in the source, column) for a column, or for each field of a struct, however deep."""
+        if type_.kind is LogicalType.STRUCT:
+            names = legal_names([part.name for part in type_.fields], f"{path}.")
+            for part in type_.fields:
+                inner = quoted(names[part.name] if self.of_copy else part.name)
+                below = (f"{path}.{part.name}", f"{name}_{names[part.name]}", f"{reference}.{inner}")
+                yield from self.columns(*below, part.type, description)
+            return
+        described = description if name == path else f"{description} (column {path})".strip()
+        if self.integers_as_text and type_.kind is LogicalType.LONG:
+            reference = f"CAST({reference} AS STRING)"
+        elif not self.of_copy and type_.kind in (LogicalType.LIST, LogicalType.MAP):
+            reference = f"TO_JSON_STRING({reference})"
+        yield path, ViewColumn(name, reference, described)
+
+
+def partitioning(spec: tuple[str, ...], columns: tuple[Column, ...]) -> tuple[TimePartition | None, tuple[str, ...]]:
+    """Return BigQuery's partitioning and clustering for an Iceberg partition spec (`month(time_hour)`, `carrier`, ...).
+
+    A time transform partitions on its source column, once; the other fields cluster, at most four of them.
+    """
+    names = legal_names([column.name for column in columns], "")
+    types = {column.name: column.type.kind for column in columns}
+    partition: TimePartition | None = None
+    clustered: list[str] = []
+    for text in spec:
+        transform, _, source = text.rstrip(")").rpartition("(")
+        source = source.split(",")[0].strip()
+        if source not in types:
+            continue
+        granularity = _granularity(transform, types[source])
+        if granularity and partition is None:
+            partition = TimePartition(names[source], granularity)
+        elif types[source] in _CLUSTERABLE and names[source] not in clustered:
+            clustered.append(names[source])
+    return partition, tuple(clustered[:_MOST_CLUSTERED])
+
+
+_CLUSTERABLE = frozenset(SCALARS) - {
+    LogicalType.FLOAT,
+    LogicalType.DOUBLE,
+    LogicalType.FIXED,
+    LogicalType.BINARY,
+    LogicalType.LIST,
+    LogicalType.MAP,
+}
+_TIMES = (LogicalType.TIMESTAMP, LogicalType.TIMESTAMPTZ)
+
+
+def _granularity(transform: str, kind: LogicalType) -> Literal["HOUR", "DAY", "MONTH", "YEAR"] | None:
+    if transform in ("month", "months") and kind in (LogicalType.DATE, *_TIMES):
+        return "MONTH"
+    if transform in ("year", "years") and kind in (LogicalType.DATE, *_TIMES):
+        return "YEAR"
+    if transform in ("day", "days") and kind in (LogicalType.DATE, *_TIMES):
+        return "DAY"
+    if transform in ("hour", "hours") and kind in _TIMES:
+        return "HOUR"
+    return "DAY" if transform in ("", "identity") and kind is LogicalType.DATE else None
 
 
 def legal_names(names: list[str], below: str) -> dict[str, str]:

@@ -50,7 +50,7 @@ def prepared(laptop: Laptop, tmp_path_factory: pytest.TempPathFactory) -> Prepar
     """Two snapshots are exposed and kept, so that the third run has old ones to collect."""
     for first in (100, 200):
         assert laptop.run(*ALL).code == 0
-        laptop.sql(f"INSERT INTO lake.sales.orders SELECT id, concat('n', id) FROM range({first}, {first + 100})")
+        laptop.append(first, first + 100)
     backup = tmp_path_factory.mktemp("backup") / "state"
     shutil.copytree(laptop.folder / ".polyexpose", backup, symlinks=True)
     old, _ = laptop.csv_reader()

@@ -1,0 +1,398 @@
+"""Port gql: a copy in BigQuery, a GraphQL-safe view over it, and Hasura tracking that view.
+
+The copy of each snapshot is a table of its own in `<dataset>__versions`; the view `<dataset>.<name>` is what consumers,
+Hasura included, see. It is flipped in one statement, so a reader sees the old or the new, and going back is a flip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from polyexpose_spark.clients import BigQuery, Hasura
+from polyexpose_spark.clients.bigquery_tables import (
+    DIGEST_LABEL,
+    Loaded,
+    TableName,
+    TableSpec,
+    TimePartition,
+    digest_label,
+    label,
+    labelled_digest,
+    quoted,
+)
+from polyexpose_spark.clients.hasura_metadata import Publication
+from polyexpose_spark.config import Location, SecretReference
+from polyexpose_spark.documents import Strict, StrictCamel
+from polyexpose_spark.errors import ConfigError, Problem, Refused, TargetFailed
+from polyexpose_spark.logical import ColumnType, LogicalType
+from polyexpose_spark.ports import graphql_schema
+from polyexpose_spark.ports.base import (
+    NOT_READ_BY_SPARK,
+    Action,
+    Exposure,
+    Held,
+    Native,
+    Plan,
+    Port,
+    PortAddresses,
+    PortSettings,
+    Published,
+    Served,
+    StepListener,
+    TypeMap,
+)
+from polyexpose_spark.ports.graphql_stage import Staging, staged
+from polyexpose_spark.ports.graphql_tracking import publication
+from polyexpose_spark.product import DataProduct
+
+PRODUCT = "polyexpose_product"
+VERSION = "polyexpose_version"
+SNAPSHOT = "polyexpose_snapshot"
+DIGEST = "polyexpose_digest"
+
+# Pieces of data files that one task stages; as large as Spark's own default for Parquet.
+_SPLIT_BYTES = 64 << 20
+_TEXT_LOSES = "LIST and MAP are JSON text: no filter on what is inside"
+
+
+class PartitionSettings(StrictCamel):
+    """BigQuery's partitioning, where it is not to follow the Iceberg table's."""
+
+    field: str
+    granularity: Literal["HOUR", "DAY", "MONTH", "YEAR"] = "DAY"
+
+
+class GraphqlSettings(PortSettings):
+    """What a contract may say about the gql port."""
+
+    copying: Literal["full", "none"] = Field(default="full", alias="copy")
+    """full: a copy in BigQuery; none: a view over the Lakehouse table itself (Lakehouse catalogs only)."""
+    partition: PartitionSettings | None = None
+    """Default: from the Iceberg table's partition spec."""
+    cluster: tuple[str, ...] | None = Field(default=None, max_length=4)
+    """Default: from the Iceberg table's partition spec."""
+    integers: Literal["native", "string"] = "native"
+    """string: 64-bit integers as text, since Hasura reads integers of a query with 32 bits."""
+    aggregations: bool = True
+    """Whether the roles of this server may ask for aggregates."""
+    row_limit: int | None = Field(default=None, ge=1)
+    """Most rows that one query of a role is answered with."""
+
+
+class HasuraAddresses(Strict):
+    """Where Hasura is, and how it reaches BigQuery."""
+
+    endpoint: str
+    admin_secret: SecretReference | None = None
+    source: str = "polyexpose"
+    """Name of the BigQuery source in Hasura; several products may share it."""
+    service_account_env: str = "BIGQUERY_SERVICE_ACCOUNT"
+    """Environment variable of Hasura that holds the key: the key itself never passes through here."""
+    select_limit: int = Field(default=1000, ge=1)
+    """Rows that Hasura cuts every answer at."""
+
+
+class GraphqlAddresses(PortAddresses):
+    """Block `ports.gql` of a profile."""
+
+    project: str | None = None
+    dataset: str | None = None
+    location: str = "US"
+    endpoint: str | None = None
+    """Of the BigQuery API; none: Google's own."""
+    credentials: Literal["application_default", "anonymous"] = "application_default"
+    staging: Location | None = None
+    """Folder for Parquet on its way: gs:// where BigQuery is Google's, a local folder on a laptop."""
+    hasura: HasuraAddresses | None = None
+    """None: nothing is tracked; the views are there all the same."""
+
+    @field_validator("dataset")
+    @classmethod
+    def _legal(cls, value: str | None) -> str | None:
+        if value is not None and graphql_schema.legal_name(value) != value:
+            raise ValueError("letters, digits and _ only: it is part of every GraphQL name")
+        return value
+
+
+class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
+    """Serves a data product in GraphQL."""
+
+    mode = "gql"
+    revision = 1
+    settings_model = GraphqlSettings
+    address_model = GraphqlAddresses
+    # BigQuery types; how Hasura encodes them: numbers arrive as JSON strings (hasura.md 2.4).
+    types = TypeMap(
+        carries={
+            **{kind: Native(name) for kind, name in graphql_schema.SCALARS.items()},
+            LogicalType.INT: Native("INT64", "that it has 32 bits"),
+            LogicalType.FLOAT: Native("FLOAT64", "that it has 32 bits"),
+            LogicalType.UUID: Native("STRING", "that it is a UUID"),
+            LogicalType.FIXED: Native("BYTES", "its length"),
+            LogicalType.LIST: Native("STRING", _TEXT_LOSES),
+            LogicalType.MAP: Native("STRING", _TEXT_LOSES),
+            LogicalType.DECIMAL: Native("NUMERIC"),
+            LogicalType.STRUCT: Native("STRUCT", "a NULL struct from one whose fields are all NULL"),
+        },
+        refuses=NOT_READ_BY_SPARK,
+    )
+
+    def native(self, type_: ColumnType) -> Native:
+        """Return the BigQuery type, precision included."""
+        if type_.kind is LogicalType.DECIMAL:
+            return Native(f"{graphql_schema.decimal(type_)}({type_.precision}, {type_.scale})")
+        if type_.kind is LogicalType.LONG and self.settings.integers == "string":
+            return Native("STRING", "numeric order and comparison")
+        return super().native(type_)
+
+    def address(self, product: DataProduct) -> str:
+        """Return `project.dataset.view`."""
+        return f"{self._project(product)}.{self._view(product)}"
+
+    def _project(self, product: DataProduct) -> str:
+        return self.addresses.project or self._said(product, "project")
+
+    def _dataset(self, product: DataProduct) -> str:
+        return self.addresses.dataset or self._said(product, "dataset")
+
+    def _said(self, product: DataProduct, key: str) -> str:
+        value = str(self.spec.address.get(key) or "")
+        if not value:
+            message = f"no {key}: set `{key}` of this server, or ports.gql.{key} in the profile"
+            raise ConfigError([Problem(product.path, 0, self.spec.key, message)])
+        return value
+
+    def _view(self, product: DataProduct) -> TableName:
+        return TableName(self._dataset(product), graphql_schema.legal_name(product.name))
+
+    def _version(self, exposure: Exposure) -> TableName:
+        """Return the table of one plan: the digest in its name keeps another plan for the same snapshot off it."""
+        view, digest = self._view(exposure.product), self.digest(exposure, self.address(exposure.product))
+        return TableName(f"{view.dataset}__versions", f"{view.name}__{exposure.snapshot.id}_{digest[:8]}")
+
+    @cached_property
+    def _bigquery(self) -> BigQuery:
+        addresses = self.addresses
+        project = addresses.project or str(self.spec.address.get("project") or "")
+        return self.clients.bigquery(project, addresses.location, addresses.endpoint, addresses.credentials)
+
+    @cached_property
+    def _hasura(self) -> Hasura | None:
+        hasura = self.addresses.hasura
+        return self.clients.hasura(hasura.endpoint, hasura.admin_secret) if hasura else None
+
+    def plan(self, exposure: Exposure) -> Plan:
+        """Say what would be staged, loaded, flipped and tracked.
+
+        Raises:
+            Refused: a type, a name, or `copy: none` without a Lakehouse catalog.
+            ConfigError: no project, dataset or staging folder; a partition or cluster column that is not there.
+        """
+        product, natives = exposure.product, self.natives(exposure.columns)
+        address = self.address(product)
+        sql = self._view_sql(exposure)
+        actions: list[Action] = []
+        if self.settings.copying == "full":
+            spec, version = self._spec(exposure), f"{self._project(product)}.{self._version(exposure)}"
+            actions += [
+                Action("stage Parquet", self._staging(exposure).folder),
+                Action("load", version, _layout(spec)),
+            ]
+        actions.append(Action("replace view", address, sql))
+        if self.addresses.hasura:
+            wanted = self._publication(exposure)
+            roles = ", ".join(each.role for each in wanted.permissions) or "none: only with the admin secret"
+            actions.append(
+                Action("track", self.addresses.hasura.endpoint, f"source {wanted.source.name}; roles {roles}")
+            )
+            limit = self.addresses.hasura.select_limit
+            warnings = (f"Hasura cuts every answer at {limit} rows (ports.gql.hasura.select_limit)",)
+        else:
+            warnings = ("no Hasura in this profile (ports.gql.hasura): the view is not tracked",)
+        copied = self.settings.copying == "full"
+        return Plan(
+            exposure=exposure,
+            server=self.spec.server,
+            mode=self.mode,
+            address=address,
+            columns=natives,
+            actions=tuple(actions),
+            digest=self.digest(exposure, address),
+            estimated_bytes=exposure.snapshot.bytes if copied else None,
+            warnings=warnings,
+        )
+
+    def _staging(self, exposure: Exposure) -> Staging:
+        if not self.addresses.staging:
+            message = "no folder for Parquet on its way: set ports.gql.staging in the profile"
+            raise ConfigError([Problem(exposure.product.path, 0, self.spec.key, message)])
+        files = self.clients.files(self.addresses.staging)
+        return Staging(files, f"{self.addresses.staging.rstrip('/')}/{exposure.product.id}/{self.spec.server}")
+
+    def _spec(self, exposure: Exposure) -> TableSpec:
+        """Return the table to be loaded.
+
+        Raises:
+            ConfigError: the contract partitions or clusters by a column that is not there.
+        """
+        product, columns = exposure.product, exposure.columns
+        names = graphql_schema.legal_names([column.name for column in columns], "")
+        partition, clustering = graphql_schema.partitioning(exposure.partitioning, columns)
+        asked = self.settings.partition
+        for key, name in [("partition.field", asked.field)] if asked else []:
+            self._known(product, key, name, names)
+            partition = TimePartition(names[name], asked.granularity) if asked else None
+        if self.settings.cluster is not None:
+            for name in self.settings.cluster:
+                self._known(product, "cluster", name, names)
+            clustering = tuple(names[name] for name in self.settings.cluster)
+        return TableSpec(
+            table=self._version(exposure),
+            fields=graphql_schema.table_fields(columns),
+            description=product.description,
+            labels=self._labels(exposure),
+            partition=partition,
+            clustering=clustering,
+        )
+
+    def _known(self, product: DataProduct, key: str, name: str, names: Mapping[str, str]) -> None:
+        if name not in names:
+            message = f"{key}: {name!r} is not a column; columns: {', '.join(names)}"
+            raise ConfigError([Problem(product.path, 0, self.spec.key, message)])
+
+    def _labels(self, exposure: Exposure) -> dict[str, str]:
+        product = exposure.product
+        return {
+            PRODUCT: label(product.id),
+            VERSION: label(product.version),
+            SNAPSHOT: str(exposure.snapshot.id),
+        }
+
+    def _view_sql(self, exposure: Exposure) -> str:
+        product = exposure.product
+        listed = ", ".join(f"{each.expression} AS {quoted(each.name)}" for each in self._view_columns(exposure))
+        if self.settings.copying == "full":
+            table = f"{self._project(product)}.{self._version(exposure)}"
+            return f"SELECT {listed} FROM {quoted(table)}"  # noqa: S608 - every name is quoted
+        at = f"TIMESTAMP_MILLIS({exposure.snapshot.committed_at})"
+        name = quoted(self._lakehouse_name(product))
+        return f"SELECT {listed} FROM {name} FOR SYSTEM_TIME AS OF {at}"  # noqa: S608 - every name is quoted
+
+    def _lakehouse_name(self, product: DataProduct) -> str:
+        """Return project.catalog.namespace.table. Source: Lakehouse, "Query tables from BigQuery"."""
+        warehouse = self.clients.config.catalog.warehouse or ""
+        parts = warehouse.removeprefix("bl://").split("/")
+        if not warehouse.startswith("bl://projects/") or len(parts) != 4 or parts[2] != "catalogs":
+            raise Refused(
+                f"port {self.spec.server} ({self.mode}): copy: none needs a Lakehouse catalog (catalog.warehouse "
+                "bl://projects/PROJECT/catalogs/CATALOG); use copy: full"
+            )
+        return ".".join((parts[1], parts[3], *product.table))
+
+    def held(self, product: DataProduct) -> Held | None:
+        """Ask BigQuery for the labels of the view."""
+        view = self._bigquery.view(self._view(product))
+        if view is None or view.labels.get(PRODUCT) != label(product.id):
+            return None
+        digest, snapshot_id = labelled_digest(view.labels.get(DIGEST, "")), view.labels.get(SNAPSHOT, "")
+        if not digest or not snapshot_id.isdigit():
+            return None
+        return Held(digest, int(snapshot_id), view.labels.get(VERSION, ""))
+
+    def is_complete(self, plan: Plan) -> bool:
+        """Say whether Hasura tracks the view as planned: nobody untracked it or changed its permissions."""
+        return self._hasura is None or not self._hasura.difference(self._publication(plan.exposure))
+
+    def _publication(self, exposure: Exposure) -> Publication:
+        return publication(exposure, self.spec, self.settings, self.addresses, self._view(exposure.product))
+
+    def publish(self, plan: Plan, served: Served, step: StepListener) -> Published:
+        """Load the copy, flip the view, track it. The view is as it was until the copy is complete.
+
+        Raises:
+            TargetFailed, TargetUnavailable: BigQuery or Hasura; what is missing is done by the next run.
+        """
+        exposure, product, view = plan.exposure, plan.exposure.product, self._view(plan.exposure.product)
+        before = self._bigquery.view(view)
+        if before is not None and before.labels.get(PRODUCT) != label(product.id):
+            raise TargetFailed(
+                f"{plan.address}: a view of somebody else has this name; drop it, or use another dataset"
+            )
+        self._bigquery.ensure_dataset(view.dataset, "Data products, exposed by polyexpose")
+        loaded = self._copy(plan, served, step) if self.settings.copying == "full" else None
+        columns = {each.name: each.description for each in self._view_columns(exposure)}
+        labels = self._labels(exposure) | {DIGEST: digest_label(plan.digest)}
+        step("gql.flipping", plan.address)
+        self._bigquery.replace_view(view, self._view_sql(exposure), product.description, columns, labels)
+        step("gql.flipped", plan.address)
+        details: dict[str, Any] = {"view": plan.address}
+        if self._hasura is not None:
+            changed = before is None or list(before.columns) != list(columns)
+            step("gql.tracking", "")
+            applied = self._hasura.apply(self._publication(exposure), columns_changed=changed)
+            step("gql.tracked", ", ".join(applied.root_fields))
+            details |= {"rootFields": list(applied.root_fields), "selectLimit": applied.select_limit}
+            details |= {"waitingFor": sorted({str(each.remote) for each in applied.waiting})}
+        return Published((plan.address,), loaded.rows if loaded else None, loaded.bytes if loaded else 0, details)
+
+    def _copy(self, plan: Plan, served: Served, step: StepListener) -> Loaded:
+        """Return what the version table holds: loaded now, or by a run before that died after it."""
+        exposure, spec = plan.exposure, self._spec(plan.exposure)
+        self._bigquery.ensure_dataset(spec.table.dataset, "Copies of data products, read through views only")
+        self._bigquery.allow_views(spec.table.dataset, self._view(exposure.product).dataset)
+        there = self._bigquery.table(spec.table)
+        if there is not None and there.labels.get(DIGEST_LABEL) == digest_label(plan.digest):
+            return Loaded(there.rows, 0, "")
+        staging = self._staging(exposure)
+        staging.clear()
+        try:
+            step("gql.staging", staging.folder)
+            rows = staging.write(staged(served.rows(_SPLIT_BYTES), exposure.columns), plan.digest)
+            files = staging.files_of(plan.digest)
+            step("gql.staged", f"{rows} rows in {len(files)} files")
+            loaded = self._bigquery.load_parquet(plan.digest, files, spec)
+            step("gql.loaded", f"{loaded.rows} rows")
+        finally:
+            staging.clear()
+        if loaded.rows != rows:
+            raise TargetFailed(f"{spec.table}: {rows} rows were staged, {loaded.rows} are in the table; not exposed")
+        return loaded
+
+    def _view_columns(self, exposure: Exposure) -> tuple[graphql_schema.ViewColumn, ...]:
+        copied = self.settings.copying == "full"
+        return graphql_schema.view_columns(exposure.columns, self.settings.integers == "string", of_copy=copied)
+
+    def collect(self, product: DataProduct, kept: tuple[int, ...], step: StepListener) -> None:
+        """Delete the copies that are not kept: of other snapshots, and of other plans for the same ones.
+
+        The one that the view reads stays, and of each kept snapshot the one that was loaded last.
+        """
+        view = self._view(product)
+        served = self._bigquery.view(view)
+        newest: dict[str, TableName] = {}
+        versions = self._bigquery.versions(f"{view.dataset}__versions", f"{view.name}__")  # oldest first
+        ours = [each for each in versions if each.labels.get(PRODUCT) == label(product.id)]
+        for each in ours:
+            newest[each.labels.get(SNAPSHOT, "")] = each.table
+        needed = {newest[str(snapshot_id)] for snapshot_id in kept if str(snapshot_id) in newest}
+        for each in ours:
+            if each.table not in needed and not (
+                served and quoted(f"{self._project(product)}.{each.table}") in served.sql
+            ):
+                step("gql.collecting", str(each.table))
+                self._bigquery.delete(each.table)
+        step("gql.collected", "")
+
+
+def _layout(spec: TableSpec) -> str:
+    """Return partitioning and clustering in words."""
+    said = []
+    if isinstance(spec.partition, TimePartition):
+        said.append(f"partitioned by {spec.partition.granularity} of {spec.partition.field}")
+    if spec.clustering:
+        said.append(f"clustered by {', '.join(spec.clustering)}")
+    return ", ".join(said)
