@@ -6,7 +6,7 @@ reading a table, a tag, a view, text files, and rows that go through Python.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from polyexpose_spark import config
@@ -55,7 +55,7 @@ def train() -> None:
     spark.stop()
 
 
-def _same(batches: Iterator[pyarrow.RecordBatch]) -> Iterator[pyarrow.RecordBatch]:
+def _same(batches: Iterable[pyarrow.RecordBatch]) -> Iterable[pyarrow.RecordBatch]:
     yield from batches
 
 
