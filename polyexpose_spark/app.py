@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from polyexpose_spark import __version__, tags
 from polyexpose_spark.catalog import Snapshot, Table
@@ -24,6 +24,8 @@ from polyexpose_spark.spark_errors import explained
 from polyexpose_spark.workspace import AnyPort, Prepared, Request, Workspace
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 def _silent(name: str, detail: str) -> None:
@@ -48,6 +50,22 @@ def run(request: Request, step: StepListener = _silent) -> tuple[Receipt, ...]:
             continue
         receipts += [each.expose(prepared) for each in exposures]
     return tuple(receipts)
+
+
+def withdraw(request: Request, step: StepListener = _silent) -> tuple[Receipt, ...]:
+    """Take away what every product published at every port asked for, and nothing else; each gets a receipt.
+
+    Raises:
+        ConfigError: the configuration or a contract is not valid; nothing was touched.
+    """
+    workspace = Workspace(request)
+    run_id = uuid.uuid4().hex[:12]
+    # A product goes before those that it refers to: what leads to a table is gone before the table is.
+    return tuple(
+        _Exposing(workspace, run_id, of, port, step).withdraw()
+        for of, ports in reversed(workspace.ports)
+        for port in ports
+    )
 
 
 def exit_code(results: Sequence[Receipt | Planned | PortStatus]) -> ExitCode:
@@ -87,20 +105,41 @@ class _Exposing:
                 self.step("recorded", "")
                 kept = tuple(each.snapshot_id for each in held.entry.kept if each.snapshot_id is not None)
                 self.port.collect(self.of, kept, self.step)
-                tags.untag(self.workspace, prepared, self.step)
+                tags.untag(self.workspace, self.of, self.step)
             self.step("released", "")
             return receipt
         except PolyexposeError as error:
             return self.failed(error, prepared, plan_)
 
-    def _publish(self, prepared: Prepared, plan_: Plan) -> Published:
-        served = PinnedRows(prepared.exposure, self.workspace.source(self.of), self.workspace.clients.session)
+    def withdraw(self) -> Receipt:
+        """Take away; whatever goes wrong becomes a receipt."""
         try:
-            return self.port.publish(plan_, served, self.step)
+            book = self.workspace.ledger(self.of, self.port)
+            address = self.port.address(self.of)
+            with book.claim(self.run_id, snapshot_id=0) as held:
+                self.step("claimed", "")
+                there = self._answered(lambda: self.port.withdraw(self.of, self.step))
+                outcome = Outcome.WITHDRAWN if there or held.entry.kept else Outcome.UNCHANGED
+                receipt = self._receipt(None, None, outcome=outcome, exit_code=ExitCode.DONE, address=address)
+                if outcome is Outcome.WITHDRAWN:
+                    held.forget(receipt)
+                    tags.untag(self.workspace, self.of, self.step, start_session=True)
+            return receipt
+        except PolyexposeError as error:
+            return self.failed(error)
+
+    def _answered(self, work: Callable[[], T]) -> T:
+        """Return what a port returns; what it did not expect becomes an error of ours, in one line."""
+        try:
+            return work()
         except PolyexposeError:
             raise
         except Exception as error:
             raise explained(error) from error
+
+    def _publish(self, prepared: Prepared, plan_: Plan) -> Published:
+        served = PinnedRows(prepared.exposure, self.workspace.source(self.of), self.workspace.clients.session)
+        return self._answered(lambda: self.port.publish(plan_, served, self.step))
 
     def _unchanged(self, exposed: Receipt) -> Receipt:
         again: dict[str, Any] = {"run": self.run_id, "outcome": Outcome.UNCHANGED, "bytes_written": 0}
@@ -136,24 +175,24 @@ class _Exposing:
         checks: tuple[Check, ...] = (Check(name="columns", verdict="passed"),) if prepared else ()
         if of.quality_rules:
             checks += (Check(name="quality", verdict="not checked", detail=f"{of.quality_rules} rule(s)"),)
-        return Receipt(
-            run=self.run_id,
-            product=of.id,
-            contract_version=of.version,
-            port=self.port.spec.server,
-            mode=self.port.mode,
-            table=of.source,
-            table_uuid=prepared.table.uuid if prepared else None,
-            snapshot_id=pinned.id if pinned else None,
-            snapshot_committed_at=at(pinned.committed_at) if pinned else None,
-            digest=plan_.digest if plan_ else None,
-            address=plan_.address if plan_ else None,
-            checks=checks,
-            started_at=self.started,
-            finished_at=datetime.now(UTC),
-            version=__version__,
-            **values,
-        )
+        given: dict[str, Any] = {
+            "run": self.run_id,
+            "product": of.id,
+            "contract_version": of.version,
+            "port": self.port.spec.server,
+            "mode": self.port.mode,
+            "table": of.source,
+            "table_uuid": prepared.table.uuid if prepared else None,
+            "snapshot_id": pinned.id if pinned else None,
+            "snapshot_committed_at": at(pinned.committed_at) if pinned else None,
+            "digest": plan_.digest if plan_ else None,
+            "address": plan_.address if plan_ else None,
+            "checks": checks,
+            "started_at": self.started,
+            "finished_at": datetime.now(UTC),
+            "version": __version__,
+        }
+        return Receipt(**(given | values))
 
 
 def is_there(entry: Entry, plan_: Plan, port: AnyPort) -> bool:

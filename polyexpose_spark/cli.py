@@ -93,6 +93,12 @@ def parser() -> argparse.ArgumentParser:
         help="expose the snapshot of a time (UTC), a tag or a branch",
     )
 
+    what.add_argument(
+        "--withdraw",
+        action="store_true",
+        help="take away what the product published at these ports, and nothing else",
+    )
+
     sql = made.add_argument_group("look and query (mode sql)")
     ask = sql.add_mutually_exclusive_group()
     ask.add_argument("--list", action="store_true", help="tables and views of the catalog")
@@ -157,6 +163,9 @@ def _check(arguments: argparse.Namespace) -> None:
             o for o in ("list", "describe", "history", "query", "file") if getattr(arguments, o) not in (None, False)
         )
         problems.append(Problem(f"--{given}", 0, "", "goes with --mode sql only"))
+    only("--withdraw", arguments.withdraw, ["run"], "modes all, sql, csv and gql")
+    if arguments.withdraw and (arguments.snapshot is not None or arguments.as_of is not None):
+        problems.append(Problem("--withdraw", 0, "", "takes no --snapshot and no --as-of"))
     only("--limit", arguments.limit is not None, ["query"], "--query and --file")
     only("--allow-writes", arguments.allow_writes, ["query"], "--query and --file")
     only("--snapshot", arguments.snapshot is not None, ["run", "plan"], "exposing and plan")
@@ -207,7 +216,8 @@ def _request(arguments: argparse.Namespace) -> Request:
 def _run(arguments: argparse.Namespace) -> int:
     from polyexpose_spark import app
 
-    receipts = app.run(_request(arguments), arguments.progress)
+    work = app.withdraw if arguments.withdraw else app.run
+    receipts = work(_request(arguments), arguments.progress)
     _show("receipts", receipts, arguments.output)
     return app.exit_code(receipts)
 

@@ -2,8 +2,8 @@
 
 It holds the receipts of the snapshots that are kept (newest first: the first one is what is exposed) and, while a run
 publishes, that run's claim. Beside it every receipt, of failures as well, is a file of its own. Of two runs at the same
-time one gets the claim; the other is told so and may be repeated. A claim of a process that died is taken over: at once on the same machine, where the
-process can be seen to be gone, elsewhere when it was not renewed for CLAIM_SECONDS.
+time one gets the claim; the other is told so and may be repeated. A claim of a process that died is taken over: at once
+on the same machine, where the process can be seen to be gone, elsewhere when it was not renewed for CLAIM_SECONDS.
 """
 
 from __future__ import annotations
@@ -174,6 +174,13 @@ class Held:
             self.ledger.write_receipt(receipt)
             others = [each for each in self.entry.kept if each.snapshot_id != receipt.snapshot_id]
             self.entry = self.entry.model_copy(update={"kept": tuple([receipt, *others][:keep])})
+            self.write()
+
+    def forget(self, receipt: Receipt) -> None:
+        """Write the receipt of a withdrawal: nothing is exposed or kept any more."""
+        with self._lock:
+            self.ledger.write_receipt(receipt)
+            self.entry = self.entry.model_copy(update={"kept": ()})
             self.write()
 
     def release(self) -> None:

@@ -20,6 +20,7 @@ class Outcome(StrEnum):
     PUBLISHED = "published"
     UNCHANGED = "unchanged"
     """The target already held this plan: nothing was written."""
+    WITHDRAWN = "withdrawn"
     FAILED = "failed"
 
 

@@ -28,7 +28,7 @@ def receipts(done: Sequence[Receipt]) -> RenderableType:
     """Return one line per exposure, then the errors and warnings in full."""
     table = grid("product", "port", "outcome", "snapshot", "rows", "written", "seconds", "where")
     for each in done:
-        style = {Outcome.FAILED: "red", Outcome.PUBLISHED: "green", Outcome.UNCHANGED: ""}[each.outcome]
+        style = {Outcome.FAILED: "red", Outcome.PUBLISHED: "green"}.get(each.outcome, "")
         seconds = f"{(each.finished_at - each.started_at).total_seconds():.1f}"
         table.add_row(
             each.product,
@@ -47,7 +47,7 @@ def receipts(done: Sequence[Receipt]) -> RenderableType:
             lines.append(Text(f"error: {each.product} {each.port}: {each.error}", style="red"))
     unchanged = sum(each.outcome is Outcome.UNCHANGED for each in done)
     if done and unchanged == len(done):
-        lines.append(Text("Nothing to do: every port already serves this snapshot."))
+        lines.append(Text("Nothing to do."))
     return Group(*lines)
 
 

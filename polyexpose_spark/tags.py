@@ -5,6 +5,7 @@ from __future__ import annotations
 from polyexpose_spark import ledger, snapshot
 from polyexpose_spark.errors import TargetFailed
 from polyexpose_spark.ports.base import StepListener
+from polyexpose_spark.product import DataProduct
 from polyexpose_spark.workspace import AnyPort, Prepared, Workspace, tag_prefix
 
 
@@ -28,9 +29,16 @@ def tag(workspace: Workspace, prepared: Prepared, port: AnyPort, step: StepListe
     return ()
 
 
-def untag(workspace: Workspace, prepared: Prepared, step: StepListener) -> None:
-    """Drop the product's tags that no kept receipt of any port, and no running exposure, names any more."""
-    of, prefix = prepared.product, tag_prefix(prepared.product)
+def untag(workspace: Workspace, of: DataProduct, step: StepListener, *, start_session: bool = False) -> None:
+    """Drop the product's tags that no kept receipt of any port, and no running exposure, names any more.
+
+    Args:
+        workspace: of this command.
+        of: the product.
+        step: told what was dropped.
+        start_session: start one for it; otherwise, without one, the tags are left for the next run that has one.
+    """
+    prefix = tag_prefix(of)
     # First the tags, then the ledgers: a run claims its snapshot before it tags it, so a tag seen here whose
     # snapshot is in no ledger belongs to nobody.
     tags = [name for name in workspace.clients.catalog.table(of.table).refs if name.startswith(prefix)]
@@ -39,8 +47,8 @@ def untag(workspace: Workspace, prepared: Prepared, step: StepListener) -> None:
         needed |= {str(each.snapshot_id) for each in entry.kept}
         needed |= {str(entry.claim.snapshot_id)} if entry.claim else set()
     old = [name for name in tags if name.removeprefix(prefix) not in needed]
-    if not old or not workspace.has_session:
-        return  # a pointer swap starts no session for this; the next run that has one drops them
+    if not old or not (start_session or workspace.has_session):
+        return
     for name in old:
         snapshot.untag(workspace.clients.session(), workspace.source(of), name)
     step("untagged", ", ".join(old))

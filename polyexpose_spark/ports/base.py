@@ -209,6 +209,16 @@ class Port(ABC, Generic[S, A]):
     def collect(self, product: DataProduct, kept: tuple[int, ...], step: StepListener) -> None:
         """Remove what is no longer needed: all but the snapshots in `kept` (newest first) and what is served."""
 
+    @abstractmethod
+    def withdraw(self, product: DataProduct, step: StepListener) -> bool:
+        """Remove what this product published here, and nothing else; return whether there was anything.
+
+        What readers follow goes first. Called only by the holder of the ledger's claim; may be repeated.
+
+        Raises:
+            TargetFailed, TargetUnavailable: something is still there; run again.
+        """
+
     def natives(self, columns: tuple[Column, ...]) -> dict[str, Native]:
         """Return how each column is carried.
 

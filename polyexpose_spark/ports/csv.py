@@ -291,11 +291,28 @@ class CsvPort(Port[CsvSettings, CsvAddresses]):
             if manifest:
                 named |= {f"{folder}{each}" for each in (datapackage.FILE_NAME, *(f.name for f in manifest.files))}
         step("csv.collecting", address)
-        ours = (f"{address}/snapshot=", f"{address}/{_STAGING}")
-        gone = [each.path for each in store.list(f"{address}/") if each.path.startswith(ours)]
-        gone = [each for each in gone if each not in named]
+        gone = [each for each in _written(store, address) if each not in named]
         store.delete([*gone, f"{address}/{_STAGING}"])
         step("csv.collected", f"{len(gone)} files")
+
+    def withdraw(self, product: DataProduct, step: StepListener) -> bool:
+        """Remove the pointer first, so that a reader sees all or nothing, then everything that was written."""
+        address = self.address(product)
+        store = self.clients.files(address)
+        pointer, _ = _pointer(store, address, product)
+        if pointer:
+            store.delete([f"{address}/{datapackage.FILE_NAME}"])
+            step("csv.unpointed", address)
+        written = _written(store, address)
+        store.delete([*written, f"{address}/{_STAGING}"])
+        step("csv.emptied", f"{len(written)} files")
+        return bool(pointer or written)
+
+
+def _written(store: Files, address: str) -> list[str]:
+    """Return every file that this port writes below an address, but for the pointer."""
+    ours = (f"{address}/snapshot=", f"{address}/{_STAGING}")
+    return [each.path for each in store.list(f"{address}/") if each.path.startswith(ours)]
 
 
 def _pointer(store: Files, address: str, product: DataProduct) -> tuple[Package | None, str]:

@@ -24,7 +24,8 @@ from polyexpose_spark.clients.bigquery_tables import (
     labelled_digest,
     quoted,
 )
-from polyexpose_spark.clients.hasura_metadata import Publication
+from polyexpose_spark.clients.hasura_metadata import Command, Publication
+from polyexpose_spark.clients.hasura_metadata import TableName as TrackedName
 from polyexpose_spark.config import Location, SecretReference
 from polyexpose_spark.documents import Strict, StrictCamel
 from polyexpose_spark.errors import ConfigError, Problem, Refused, TargetFailed
@@ -46,7 +47,7 @@ from polyexpose_spark.ports.base import (
     TypeMap,
 )
 from polyexpose_spark.ports.graphql_stage import Staging, staged
-from polyexpose_spark.ports.graphql_tracking import publication
+from polyexpose_spark.ports.graphql_tracking import publication, source_of
 from polyexpose_spark.product import DataProduct
 
 PRODUCT = "polyexpose_product"
@@ -386,6 +387,27 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
                 step("gql.collecting", str(each.table))
                 self._bigquery.delete(each.table)
         step("gql.collected", "")
+
+    def withdraw(self, product: DataProduct, step: StepListener) -> bool:
+        """Untrack the view in Hasura, then delete view and copies; what others track or keep stays."""
+        view = self._view(product)
+        there = self._bigquery.view(view)
+        ours = there is not None and there.labels.get(PRODUCT) == label(product.id)
+        commands: tuple[Command, ...] = ()
+        if self.addresses.hasura is not None and self._hasura is not None:
+            hasura, name = self.addresses.hasura, TrackedName(view.dataset, view.name)
+            source = source_of(hasura, self._project(product), view.dataset)
+            commands = self._hasura.withdraw(product.id, source, name)
+            step("gql.untracked", f"{len(commands)} command(s)")
+        if ours:
+            self._bigquery.delete(view)
+            step("gql.dropped", self.address(product))
+        versions = self._bigquery.versions(f"{view.dataset}__versions", f"{view.name}__")
+        copies = [each.table for each in versions if each.labels.get(PRODUCT) == label(product.id)]
+        for table in copies:
+            self._bigquery.delete(table)
+        step("gql.emptied", f"{len(copies)} copies")
+        return bool(commands or ours or copies)
 
 
 def _layout(spec: TableSpec) -> str:

@@ -21,7 +21,7 @@ from polyexpose_spark.ports.base import Exposure
 from polyexpose_spark.product import PortSpec
 
 if TYPE_CHECKING:
-    from polyexpose_spark.ports.graphql import GraphqlAddresses, GraphqlSettings
+    from polyexpose_spark.ports.graphql import GraphqlAddresses, GraphqlSettings, HasuraAddresses
 
 
 def publication(
@@ -34,7 +34,7 @@ def publication(
     columns = graphql_schema.view_columns(exposure.columns, settings.integers == "string")
     return Publication(
         product=product.id,
-        source=Source(hasura.source, project, (view.dataset,), hasura.service_account_env, hasura.select_limit),
+        source=source_of(hasura, project, view.dataset),
         table=TrackedTable(
             dataset=view.dataset,
             name=view.name,
@@ -52,6 +52,11 @@ def publication(
         ),
         relationships=tuple(_relationships(exposure, view, {each.name for each in columns})),
     )
+
+
+def source_of(hasura: HasuraAddresses, project: str, dataset: str) -> Source:
+    """Return the BigQuery source that a product is tracked in."""
+    return Source(hasura.source, project, (dataset,), hasura.service_account_env, hasura.select_limit)
 
 
 def _relationships(exposure: Exposure, view: TableName, taken: set[str]) -> Iterator[Relationship]:

@@ -176,6 +176,16 @@ class SqlPort(Port[SqlSettings, SqlAddresses]):
     def collect(self, product: DataProduct, kept: tuple[int, ...], step: StepListener) -> None:
         """Remove nothing: a product has one view, and the tags it reads are the app's."""
 
+    def withdraw(self, product: DataProduct, step: StepListener) -> bool:
+        """Drop the view, where it is this product's."""
+        view = self.clients.views.load(self._identifier(product))
+        if view is None or view.properties.get(PRODUCT) != product.id:
+            return False
+        step("sql.dropping", self.address(product))
+        self.clients.views.drop(self._identifier(product))
+        step("sql.dropped", self.address(product))
+        return True
+
 
 def select(exposure: Exposure, table: str) -> str:
     """Return the query of the view.

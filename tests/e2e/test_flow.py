@@ -276,3 +276,18 @@ def test_tags_that_nobody_names_are_dropped(laptop: Laptop, exposed: dict[str, A
     assert laptop.tags() == {f"polyexpose_orders_{each}" for each in kept}
     folders = {path.name for path in laptop.csv.glob("snapshot=*")}
     assert folders == {f"snapshot={each}" for each in kept}
+
+
+def test_withdrawal_takes_away_what_was_published_and_nothing_else(laptop: Laptop, exposed: dict[str, Any]) -> None:
+    other = laptop.csv / "notes.txt"
+    other.write_text("of somebody else")
+    done = laptop.cli(*ALL, "--withdraw", "--output", "json")
+    assert done.code == 0, done.err
+    assert {each["outcome"] for each in done.json()} == {"withdrawn"}
+    assert laptop.catalog.view(("sales_exposed", "orders")) is None
+    assert [path.name for path in laptop.csv.rglob("*")] == ["notes.txt"]
+    assert laptop.tags() == set()
+    assert laptop.ledger("csv")["kept"] == []
+    assert laptop.catalog.table(("sales", "orders")).current_snapshot_id is not None
+    again = laptop.cli(*ALL, "--withdraw", "--output", "json")
+    assert {each["outcome"] for each in again.json()} == {"unchanged"}
