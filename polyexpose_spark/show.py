@@ -68,6 +68,8 @@ def plans(planned: Sequence[Planned]) -> RenderableType:
         if plan.estimated_bytes is not None:
             estimate += f", {size(plan.estimated_bytes)}"
         blocks.append(Text(f"  estimate  {estimate}"))
+        if each.product.quality_rules:
+            blocks.append(Text(f"  quality   {each.product.quality_rules} rule(s): not checked"))
         blocks += [Text(f"  warning   {warning}", style="yellow") for warning in plan.warnings]
         steps = grid("  do", "what", "detail")
         for action in plan.actions:

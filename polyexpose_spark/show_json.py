@@ -46,6 +46,7 @@ def _plan_body(each: Planned) -> dict[str, Any]:
         "digest": plan.digest,
         "estimatedRows": pinned.records,
         "estimatedBytes": plan.estimated_bytes,
+        "qualityRulesNotChecked": each.product.quality_rules,
         "warnings": list(plan.warnings),
         "actions": [{"verb": a.verb, "target": a.target, "detail": a.detail} for a in plan.actions],
         "columns": [
