@@ -37,11 +37,12 @@ class Fault:
 
 @dataclass
 class Proxy:
-    """The proxy: its address, the faults to come and the requests seen as (method, path)."""
+    """The proxy: its address, the faults to come, the requests seen as (method, path), and their JSON bodies."""
 
     address: str
     faults: list[Fault] = field(default_factory=list)
     seen: list[tuple[str, str]] = field(default_factory=list)
+    sent: list[Any] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def fault(self, method: str, path: str) -> Fault | None:
@@ -74,6 +75,8 @@ def proxy(target: str) -> Iterator[Proxy]:
 
         def pass_on(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if body and self.headers.get_content_type() == "application/json":
+                state.sent.append(json.loads(body))
             fault = state.fault(self.command, self.path) or Fault()
             time.sleep(fault.seconds)
             if fault.reset == "before":

@@ -38,8 +38,8 @@ from polyexpose_spark.clients.bigquery_tables import (
     view_statement,
 )
 from polyexpose_spark.errors import ConfigError, PolyexposeError, TargetFailed, TargetUnavailable
-from tests.contract.conftest import ROOT, free_port
 from tests.http_faults import Fault, Proxy
+from tests.servers import ROOT, free_port
 
 GOOGLESQL = ROOT.parent / "shared" / "tools" / "googlesql-check" / "run"
 PROJECT = "test-project"

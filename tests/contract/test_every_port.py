@@ -25,22 +25,26 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def port(mode: str, tmp_path: Any) -> Port[Any, Any]:
+def port(mode: str, tmp_path: Any, request: pytest.FixtureRequest) -> Port[Any, Any]:
     """The port with a place of its own and no session: asking for one is a failure."""
     found = port_class(mode)
+    addresses: dict[str, Any] = {}
+    if mode == "gql":
+        addresses = {"endpoint": request.getfixturevalue("stand_in"), "staging": str(tmp_path / "staging")}
+        addresses |= {"credentials": "anonymous"}
     catalog = CatalogConfig(type="jdbc", uri=f"jdbc:sqlite:{tmp_path}/c.db", warehouse=str(tmp_path / "w"))
     address = {
         "namespace": "exposed",
         "location": str(tmp_path / "out"),
         "dataset": "exposed",
-        "project": "p",
+        "project": "test-project",
     }
     spec = PortSpec(mode, mode, found.settings_model(), address, (), "servers[1]")
 
     def no_session() -> Any:
         raise AssertionError("no session is needed here")
 
-    return found(spec, spec.settings, found.address_model(), Clients(Config(catalog=catalog), no_session))
+    return found(spec, spec.settings, found.address_model(**addresses), Clients(Config(catalog=catalog), no_session))
 
 
 def exposure(*columns: Column) -> Exposure:

@@ -1,0 +1,93 @@
+"""Servers in processes of their own: BigQuery (ours, and one of other people) and the engine in front of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LOCAL_BIGQUERY = ROOT.parent / "shared" / "tools" / "local-bigquery" / "start"
+LOCAL_BIGQUERY_HOME = Path.home() / ".cache" / "polyexpose" / "local-bigquery"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def bigquery(folder: Path) -> Iterator[str]:
+    """Run our BigQuery server with its state in this folder; yield its address."""
+    port = free_port()
+    command = ["-m", "polyexpose_spark.local.bigquery", "--port", str(port), "--state", str(folder / "state")]
+    path = "/bigquery/v2/projects/test-project/datasets"
+    with _running([sys.executable, *command], folder, port, path):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def local_bigquery(folder: Path) -> Iterator[str]:
+    """Run local-bigquery, which others wrote; skip where it is not there."""
+    port = free_port()
+    command = [str(_local_bigquery()), str(LOCAL_BIGQUERY_HOME), str(port), str(free_port()), str(folder / "state")]
+    with _running(command, folder, port, "/bigquery/v2/projects/test-project/datasets", seconds=300):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def engine(folder: Path, bigquery_endpoint: str) -> Iterator[str]:
+    """Run the engine in front of a BigQuery server; yield its address."""
+    port = free_port()
+    command = ["-m", "polyexpose_spark.engine", "--port", str(port), "--state", str(folder / "state")]
+    with _running([sys.executable, *command, "--bigquery-endpoint", bigquery_endpoint], folder, port, "/healthz"):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def _running(command: Sequence[str], folder: Path, port: int, path: str, seconds: float = 60) -> Iterator[None]:
+    folder.mkdir(exist_ok=True)
+    log = folder / "server.log"
+    with log.open("ab") as output:
+        server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT)
+    try:
+        _wait(f"http://127.0.0.1:{port}{path}", server, log, seconds)
+        yield
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+def _wait(address: str, server: subprocess.Popen[bytes], log: Path, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+        except urllib.error.HTTPError as error:
+            error.close()
+        except OSError:
+            time.sleep(0.05)
+            continue
+        return
+    pytest.fail(f"the server did not start: {log.read_text()[-2000:]}")
+
+
+def _local_bigquery() -> Path:
+    if not LOCAL_BIGQUERY.exists():
+        pytest.skip("local-bigquery is not beside this checkout")
+    if shutil.which(os.environ.get("PYTHON", "python3.11")) is None:
+        pytest.skip("local-bigquery needs python3.11")
+    if not (LOCAL_BIGQUERY_HOME / "ready").exists() and not os.environ.get("CI"):
+        pytest.skip("local-bigquery is not installed; CI=1 installs it (90 s, 850 MB in ~/.cache/polyexpose)")
+    return LOCAL_BIGQUERY
