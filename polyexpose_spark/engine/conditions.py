@@ -1,5 +1,7 @@
 """Conditions, caller's and permission's, as SQL: predicates over an alias, and the joins they need."""
 
+
+
 from __future__ import annotations
 
 import json

@@ -11,6 +11,7 @@ HTML = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>GraphQL console</title>
+<link rel="icon" href="data:,">
 <link rel="stylesheet" href="/console/graphiql.min.css">
 <link rel="stylesheet" href="/console/page.css">
 </head>

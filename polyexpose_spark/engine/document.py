@@ -1,7 +1,7 @@
 """Metadata v3 as Hasura exports it, decoded: only what concerns BigQuery.
 
-The shapes follow ``components.schemas`` of Hasura's own ``metadata.openapi.json``. Keys that Hasura knows and the engine
-does not need are kept in the document (it is exported as it came) and left out here.
+The shapes follow ``components.schemas`` of Hasura's own ``metadata.openapi.json``. Keys that Hasura knows and the
+engine does not need are kept in the document (it is exported as it came) and left out here.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from polyexpose_spark.engine.catalog import Inconsistent, Introspection
@@ -68,7 +70,7 @@ class Draft:
                 kind = {"select_permission": ("select_permissions", "role")}.get(inconsistent.type)
                 lists, key = ((kind[0],), kind[1]) if kind else (RELATIONSHIPS, "name")
                 for name in lists:
-                    keep(table, name, lambda each, key=key: bool(each[key] != where[key]))
+                    keep(table, name, partial(_other, key, where[key]))
 
 
 def relationships(table: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -111,7 +113,7 @@ def filters_with(
 def drop_filters(source: Mapping[str, Any], at: Mapping[str, str], relationship: str) -> None:
     """Remove the permissions whose filter follows a relationship."""
     for table, permission in list(filters_with(source, at, relationship)):
-        keep(table, "select_permissions", lambda each, gone=permission: each is not gone)
+        keep(table, "select_permissions", partial(operator.is_not, permission))
 
 
 def keep(table: dict[str, Any], key: str, wanted: Callable[[dict[str, Any]], bool]) -> None:
@@ -121,3 +123,7 @@ def keep(table: dict[str, Any], key: str, wanted: Callable[[dict[str, Any]], boo
         table[key] = kept
     else:
         table.pop(key, None)
+
+
+def _other(key: str, value: Any, each: Mapping[str, Any]) -> bool:
+    return bool(each[key] != value)

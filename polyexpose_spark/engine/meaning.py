@@ -38,7 +38,7 @@ class IsColumn:
 
 @dataclass(frozen=True, eq=False)
 class IsRows:
-    """The field is a list of rows of a table (``via`` None) or an array relationship, or an object relationship's row."""
+    """The field is a list of rows of a table (``via`` None) or array relationship, or an object relationship's row."""
 
     rows: Readable
     via: Relationship | None = None

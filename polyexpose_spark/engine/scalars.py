@@ -1,6 +1,6 @@
 """BigQuery types as GraphQL scalars: names, what is accepted as input, how values are written in JSON.
 
-Source of the names and encodings: Hasura's ``Backends/BigQuery/Types.hs``, ``Execute.hs``, ``TypeInterpretationSpec.hs``
+Names and encodings are those of Hasura's ``Backends/BigQuery/Types.hs``, ``Execute.hs``, ``TypeInterpretationSpec.hs``
 (every number is a JSON string, INT64 input is a 32-bit Int unless ``bigquery_string_numeric_input`` is on).
 """
 

@@ -166,7 +166,7 @@ def _albums(prefix: str) -> list[dict[str, Any]]:
     ]
 
 
-METADATA = {
+METADATA: dict[str, Any] = {
     "version": 3,
     "sources": [
         source("hasura_global_limited", _albums("Limited"), "hasura", limit=1),

@@ -163,8 +163,9 @@ CASES: list[tuple[str, str, Any, str | None]] = [
     ),
     (
         "distinct_on.yaml: author with newest articles",
-        "{ hasura_author(order_by: [{id: asc}]) { id articles(distinct_on: is_published, order_by: [{is_published: asc},"
-        " {created_at: desc}]) { title id } articles_aggregate(distinct_on: is_published, order_by: [{is_published: "
+        "{ hasura_author(order_by: [{id: asc}]) { id articles(distinct_on: is_published, order_by: "
+        "[{is_published: asc}, {created_at: desc}]) { title id } "
+        "articles_aggregate(distinct_on: is_published, order_by: [{is_published: "
         "asc}, {created_at: desc}]) { aggregate { sum { id } } } } }",
         {
             "hasura_author": [
@@ -267,7 +268,8 @@ CASES: list[tuple[str, str, Any, str | None]] = [
     ),
     (
         "global_limit.yaml: nodes",
-        "{ hasura_LimitedAlbum_aggregate(order_by: {album_self_id: asc}) { nodes { album_self_id } aggregate { count } } }",
+        "{ hasura_LimitedAlbum_aggregate(order_by: {album_self_id: asc}) { nodes { album_self_id } "
+        "aggregate { count } } }",
         {"hasura_LimitedAlbum_aggregate": {"nodes": [{"album_self_id": "2000"}], "aggregate": {"count": "6"}}},
         None,
     ),
@@ -327,8 +329,8 @@ CASES: list[tuple[str, str, Any, str | None]] = [
     ),
     (
         "Test/Queries/AggregationSpec.hs, numbers as strings",
-        "{ hasura_test_all_types_aggregate(where: {integer: {_eq: 1}}) { aggregate { count sum { integer } avg { integer }"
-        " max { bytes timestamp numeric } } } }",
+        "{ hasura_test_all_types_aggregate(where: {integer: {_eq: 1}}) { aggregate { count sum { integer } "
+        "avg { integer } max { bytes timestamp numeric } } } }",
         {
             "hasura_test_all_types_aggregate": {
                 "aggregate": {
@@ -416,7 +418,7 @@ def test_fragment_cycle(hasura: Api) -> None:
 
 def test_role_without_columns_sees_no_field(hasura: Api) -> None:
     # empty_perms.yaml: the table is not in the role's schema
-    code, path, message = hasura.as_role("empty_perms").error("{ hasura_article { id } }")
+    code, _, message = hasura.as_role("empty_perms").error("{ hasura_article { id } }")
     assert (code, message) == ("validation-failed", "field 'hasura_article' not found in type: 'query_root'")
 
 

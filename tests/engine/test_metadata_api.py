@@ -94,13 +94,14 @@ def test_unknown_commands(api: Api) -> None:
         "parse-failed", "$", 'unknown metadata command "x" for backend bigquery',
     )  # fmt: skip
     assert refused(api, "pg_track_table", {})[0] == "parse-failed"
-    for body in (
+    bodies: tuple[Any, ...] = (
         [],
         {},
         {"type": "export_metadata"},
         {"type": 1, "args": {}},
         {"type": "bulk", "args": {}, "version": 9},
-    ):
+    )
+    for body in bodies:
         reply = api.post("/v1/metadata", body)
         assert (reply.status, reply.body["code"]) == (400, "parse-failed")
 
@@ -294,7 +295,7 @@ def test_bulk_is_all_or_nothing(tracked: Api) -> None:
     version, _ = exported(tracked)
     good = {"type": "bigquery_create_select_permission", "args": {**AUTHOR, **permission("user", "*", {})}}
     bad = {"type": "bigquery_track_table", "args": ARTICLE}
-    code, path, error = refused(tracked, "bulk", [good, bad], resource_version=version)
+    code, path, _ = refused(tracked, "bulk", [good, bad], resource_version=version)
     assert (code, path) == ("already-tracked", "$.args[1].args")
     nested = [{"type": "bulk", "args": [good, bad]}]
     assert refused(tracked, "bulk", nested)[1] == "$.args[0].args[1].args"

@@ -116,7 +116,8 @@ def test_paging_by_offset_in_related_rows(hasura: Api) -> None:
 def test_aggregates(hasura: Api) -> None:
     query = """{ ours_reading_aggregate { aggregate { count
         sum { value big exact } avg { value station } max { day note value raw } min { day big }
-        stddev { value } stddev_samp { value } stddev_pop { value } variance { value } var_samp { value } var_pop { value }
+        stddev { value } stddev_samp { value } stddev_pop { value }
+        variance { value } var_samp { value } var_pop { value }
     } } }"""
     found = hasura.data(query)["ours_reading_aggregate"]["aggregate"]
     assert found["sum"] == {"value": "-0.5", "big": "3000000014", "exact": "5.6"}
@@ -162,7 +163,8 @@ def test_one_query_per_root_field(hasura: Api, warehouse: Recorded) -> None:
 def test_nested_conditions_and_merged_selections(hasura: Api) -> None:
     query = """query ($title: String!) {
         hasura_author(where: {_not: {articles: {_or: [{title: {_eq: $title}}, {article_citations: {cited_article:
-            {id: {_eq: 2}}}}]}}}) { id articles(order_by: {id: asc}) { id } ...more articles(order_by: {id: asc}) { title } } }
+            {id: {_eq: 2}}}}]}}}) { id articles(order_by: {id: asc}) { id } ...more
+            articles(order_by: {id: asc}) { title } } }
         fragment more on hasura_author { name articles(order_by: {id: asc}) { author { id } } }"""
     assert hasura.data(query, {"title": "Title 1"}) == {
         "hasura_author": [
@@ -210,7 +212,7 @@ def test_customization_of_a_source(api: Api) -> None:
         "table": table("hasura", "author"),
         "array_relationships": [related("articles", "hasura", "article", "id", "author_id")],
     }
-    tables = [author, {"table": table("hasura", "article")}]
+    tables: list[dict[str, Any]] = [author, {"table": table("hasura", "article")}]
     customization = {
         "root_fields": {"namespace": "press", "prefix": "p_", "suffix": "_q"},
         "type_names": {"prefix": "P_", "suffix": "_T"},
@@ -240,7 +242,8 @@ def test_integers(hasura: Api, engines: Any) -> None:
     for value in ("3000000000", '"3000000000"'):
         data = wide.data(f"{{ ours_reading(where: {{big: {{_eq: {value}}}}}) {{ big }} }}")
         assert data == {"ours_reading": [{"big": "3000000000"}]}
-    query = "query ($x: [bigquery_int!], $f: bigquery_float) { ours_reading(where: {big: {_in: $x}, value: {_eq: $f}}) { big } }"
+    query = """query ($x: [bigquery_int!], $f: bigquery_float) {
+        ours_reading(where: {big: {_in: $x}, value: {_eq: $f}}) { big } }"""
     assert wide.data(query, {"x": ["3000000000", 2], "f": "1.5"}) == {"ours_reading": [{"big": "3000000000"}]}
 
 

@@ -38,7 +38,11 @@ def test_floats(value: float, text: str) -> None:
         ("TIME", dt.time(7, 30, 0, 500_000), "07:30:00.5"),
         ("DATETIME", dt.datetime(1998, 10, 18, 13, 45, 55), "1998-10-18T13:45:55"),
         ("TIMESTAMP", dt.datetime(2008, 12, 25, 7, 30, 0, 120_000, tzinfo=dt.UTC), "2008-12-25T07:30:00.12Z"),
-        ("TIMESTAMP", dt.datetime(2008, 12, 25, 8, 30, tzinfo=dt.timezone(dt.timedelta(hours=1))), "2008-12-25T07:30:00Z"),
+        (
+            "TIMESTAMP",
+            dt.datetime(2008, 12, 25, 8, 30, tzinfo=dt.timezone(dt.timedelta(hours=1))),
+            "2008-12-25T07:30:00Z",
+        ),
     ],
 )
 def test_values_in_json(kind: str, value: Any, text: str) -> None:
