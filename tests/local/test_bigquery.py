@@ -1,11 +1,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
+import json
 from collections.abc import Iterator
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import ClassVar
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 pytest.importorskip("google.cloud.bigquery", reason="google-cloud-bigquery is not installed")
@@ -134,6 +141,53 @@ def test_a_load_that_does_not_fit_leaves_the_table_as_it_was(
         load(c, "d.kept", pa.table(data), **config)
     assert rows(c, "SELECT a FROM d.kept") == [(7,)]
     assert c.get_table("d.kept").etag == before
+
+
+class Storage(BaseHTTPRequestHandler):
+    """The two calls of Cloud Storage's JSON API that a load makes: list by prefix, read."""
+
+    objects: ClassVar[dict[str, bytes]] = {}
+
+    def log_message(self, *_: object) -> None:
+        return
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        prefix = parse_qs(url.query).get("prefix", [""])[0]
+        if url.path.endswith("/o"):
+            body = json.dumps({"items": [{"name": n} for n in self.objects if n.startswith(prefix)]}).encode()
+        else:
+            body = self.objects[unquote(url.path.rsplit("/", 1)[1])]
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_a_load_from_storage_takes_all_objects_or_none(c: bigquery.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(3):
+        file = io.BytesIO()
+        pq.write_table(pa.table({"a": [i]}), file)
+        Storage.objects[f"x/part {i}.parquet"] = file.getvalue()
+    Storage.objects["broken/1.parquet"] = b"no parquet"
+    storage = ThreadingHTTPServer(("127.0.0.1", 0), Storage)
+    Thread(target=storage.serve_forever, daemon=True).start()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{storage.server_address[1]}")
+    config = bigquery.LoadJobConfig(source_format="PARQUET", write_disposition="WRITE_TRUNCATE")
+
+    def from_uris(*uris: str) -> bigquery.LoadJob:
+        return c.load_table_from_uri(list(uris), "p1.d.uris", job_config=config).result(retry=None)
+
+    try:
+        assert from_uris("gs://b/x/*.parquet").input_files == 3
+        with pytest.raises(exceptions.BadRequest, match="Error while reading data"):
+            from_uris("gs://b/x/part 0.parquet", "gs://b/broken/1.parquet")
+        with pytest.raises(exceptions.NotFound, match="gs://b/none"):
+            from_uris("gs://b/none/*.parquet")
+        assert rows(c, "SELECT a FROM d.uris ORDER BY a") == [(0,), (1,), (2,)]
+    finally:
+        storage.shutdown()
+        storage.server_close()
 
 
 def test_a_job_id_is_used_once(c: bigquery.Client) -> None:

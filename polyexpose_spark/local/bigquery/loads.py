@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-# ruff: noqa: S608 (DuckDB's SQL of quoted names, made by this server; values are bound)
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path

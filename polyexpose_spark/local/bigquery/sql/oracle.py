@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-# ruff: noqa: S608 (DuckDB's SQL of quoted names, made by this server; values are bound)
 from typing import Any
 
 import duckdb
