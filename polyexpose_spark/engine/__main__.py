@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from polyexpose_spark.clients.secrets import resolve
+from polyexpose_spark.engine import console_assets
 from polyexpose_spark.engine.access import Access
 from polyexpose_spark.engine.limits import Limits
 from polyexpose_spark.engine.server import Settings, serve
@@ -49,7 +50,12 @@ def _settings() -> Settings:
     add("--unauthorized-role", metavar="ROLE", help="the role of requests without the secret")
     add("--string-numeric-input", action="store_true", help="as Hasura's bigquery_string_numeric_input")
     add("--cors-origin", action="append", default=[], metavar="ORIGIN", help="browsers may call from it; repeatable")
-    add("--console-assets", type=Path, metavar="DIR", help="the files of the page at /console")
+    add(
+        "--console-assets",
+        type=Path,
+        metavar="DIR",
+        help="the files of the page at /console (default: what the wheel or the set-up brought)",
+    )
     add("--timeout", type=float, default=Limits.seconds, metavar="SECONDS", help="of one operation (%(default)g)")
     args = parser.parse_args()
     # From here on the signals wait for sigwait(), whichever thread they would have gone to.
@@ -64,7 +70,7 @@ def _settings() -> Settings:
         limits=replace(Limits(), seconds=args.timeout),
         string_numeric_input=args.string_numeric_input,
         cors_origins=tuple(args.cors_origin),
-        console_assets=args.console_assets,
+        console_assets=args.console_assets or console_assets.installed(),
     )
 
 

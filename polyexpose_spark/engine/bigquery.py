@@ -19,8 +19,9 @@ from google.cloud.bigquery.retry import DEFAULT_JOB_RETRY, DEFAULT_RETRY
 
 logger = logging.getLogger(__name__)
 
-# The client's own default goes on for ten minutes.
+# The client's own defaults go on for ten minutes, with people waiting.
 _RETRY = DEFAULT_RETRY.with_timeout(3)
+_QUERY_RETRY_SECONDS = 5.0
 # Legacy names in schemas (REST) against the names in SQL.
 _SQL_TYPES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "RECORD": "STRUCT"}
 
@@ -133,11 +134,15 @@ class BigQuery:
                 job_config=config,
                 api_timeout=seconds,
                 wait_timeout=seconds,
-                retry=DEFAULT_RETRY.with_timeout(seconds),
-                job_retry=DEFAULT_JOB_RETRY.with_timeout(seconds),
+                retry=DEFAULT_RETRY.with_timeout(min(seconds, _QUERY_RETRY_SECONDS)),
+                job_retry=DEFAULT_JOB_RETRY.with_timeout(min(seconds, _QUERY_RETRY_SECONDS)),
             )
             yield from rows
-        except (FutureTimeout, exceptions.RetryError, requests.exceptions.Timeout) as error:
+        except exceptions.RetryError as error:
+            if isinstance(error.cause, requests.exceptions.Timeout):
+                raise QueryTimeout(f"no answer within {seconds:g} s") from error
+            raise Unreachable(f"BigQuery cannot be reached: {type(error.cause).__name__}") from error
+        except (FutureTimeout, requests.exceptions.Timeout) as error:
             raise QueryTimeout(f"no answer within {seconds:g} s") from error
         except exceptions.ClientError as error:
             if "timeout" in (error.message or "").lower():

@@ -223,7 +223,7 @@ class _Resolver:
                 return f'{scalars.UNSUPPORTED[column.type]}: column "{column.name}"'
             if column.type not in scalars.CARRIED:
                 return f'unknown type {column.type} of column "{column.name}"'
-        configuration = table.configuration
+        configuration = table.configuration or TableConfiguration()
         names: dict[str, str] = {}
         for column in columns:
             name = configuration.column(column.name).custom_name or column.name
@@ -231,7 +231,7 @@ class _Resolver:
                 if name in names.values():
                     return f'two columns with the name "{name}"'
                 names[column.name] = name
-        custom = entry.customization
+        custom = entry.customization or document.SourceCustomization()
         base = configuration.custom_name or f"{table.table.dataset}_{table.table.name}"
         if not _LEGAL.match(base):
             return f'"{base}" is not a GraphQL name: set custom_name'

@@ -44,7 +44,7 @@ class _OfTable(Model):
 
 
 class _Track(_OfTable):
-    configuration: document.TableConfiguration = document.TableConfiguration()
+    configuration: document.TableConfiguration | None = None
 
 
 class _TrackAll(Model):

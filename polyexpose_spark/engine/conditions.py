@@ -1,7 +1,5 @@
 """Conditions, caller's and permission's, as SQL: predicates over an alias, and the joins they need."""
 
-
-
 from __future__ import annotations
 
 import json

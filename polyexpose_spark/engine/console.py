@@ -49,7 +49,10 @@ class Console:
         if path.rstrip("/") == "/console":
             missing = [name for name in ASSETS if self._assets is None or not (self._assets / name).is_file()]
             if missing:
-                text = f"The console is not installed: {', '.join(missing)} not found (--console-assets).\n"
+                text = (
+                    f"The console is not installed: {', '.join(missing)} not found (--console-assets); "
+                    "python -m polyexpose_spark.engine.console_assets fetches what it needs.\n"
+                )
                 return Page(404, text.encode(), "text/plain; charset=utf-8")
             return Page(200, HTML.encode(), _HTML, _HEADERS)
         if path in self._own:

@@ -167,7 +167,7 @@ class TableEntry(Model):
     """A tracked table with everything said about it."""
 
     table: TableName
-    configuration: TableConfiguration = TableConfiguration()
+    configuration: TableConfiguration | None = None
     object_relationships: tuple[Relationship, ...] = ()
     array_relationships: tuple[Relationship, ...] = ()
     select_permissions: tuple[RolePermission, ...] = ()
@@ -179,7 +179,7 @@ class SourceEntry(Model):
     name: Text
     kind: Literal["bigquery"]
     configuration: SourceConfiguration
-    customization: SourceCustomization = SourceCustomization()
+    customization: SourceCustomization | None = None
     tables: tuple[TableEntry, ...] = ()
 
 

@@ -8,8 +8,6 @@ BigQuery does not take all of them in windows and aggregates: where the order is
 stands before.
 """
 
-
-
 from __future__ import annotations
 
 import decimal

@@ -173,7 +173,7 @@ def test_environment_variables_of_a_source(api: Api, monkeypatch: pytest.MonkeyP
 
 
 def test_track_and_untrack(tracked: Api) -> None:
-    code, _, error = refused(tracked, "bigquery_track_table", AUTHOR)
+    code, _, error = refused(tracked, "bigquery_track_table", {**AUTHOR, "configuration": None})
     assert (code, error) == ("already-tracked", 'view/table already tracked: "hasura_test.author"')
     nothing = {"source": "s", "table": table("hasura_test", "nothing")}
     code, _, error = refused(tracked, "bigquery_untrack_table", nothing)

@@ -202,8 +202,8 @@ class Forwarder(socketserver.BaseRequestHandler):
         host, _, port = self.server.target.removeprefix("http://").rpartition(":")  # type: ignore[attr-defined]
         with socket.create_connection((host, int(port))) as there:
             pair = {self.request: there, there: self.request}
-            while True:
-                for ready in select.select(list(pair), [], [])[0]:
+            while not self.server.ended:  # type: ignore[attr-defined]
+                for ready in select.select(list(pair), [], [], 0.1)[0]:
                     data = ready.recv(65536)
                     if not data:
                         return
@@ -226,14 +226,21 @@ def test_bigquery_away_at_start_and_back_later(tmp_path: Path, endpoint: str, wa
         assert api.done("export_metadata", {}, version=2)["metadata"] == METADATA
         with socketserver.ThreadingTCPServer(("127.0.0.1", port), Forwarder) as forwarder:
             forwarder.daemon_threads = True
-            forwarder.target = endpoint  # type: ignore[attr-defined]
+            forwarder.target, forwarder.ended = endpoint, False  # type: ignore[attr-defined]
             threading.Thread(target=forwarder.serve_forever, daemon=True).start()
             for _ in range(300):
                 if api.request("GET", "/healthz").body == "OK":
                     break
                 time.sleep(0.1)
             assert len(api.data("{ hasura_author { id } }")["hasura_author"]) == 2
+            forwarder.ended = True  # type: ignore[attr-defined]
             forwarder.shutdown()
+        started = time.monotonic()
+        api.graphql("{ hasura_author { id } }")  # may still go over the connection that is open
+        while "errors" not in (body := api.graphql("{ hasura_author { id } }")):
+            time.sleep(0.1)
+        assert body["errors"][0]["message"] == "database cannot be reached"
+        assert time.monotonic() - started < 20
     finally:
         second.stop()
 
