@@ -105,7 +105,8 @@ class _Exposing:
                 self.step("recorded", "")
                 kept = tuple(each.snapshot_id for each in held.entry.kept if each.snapshot_id is not None)
                 self.port.collect(self.of, kept, self.step)
-                tags.untag(self.workspace, self.of, self.step)
+                # Where a run died before, this one finishes its work, even if a session has to start for that alone.
+                tags.untag(self.workspace, self.of, self.step, start_session=entry.claim is not None)
             self.step("released", "")
             return receipt
         except PolyexposeError as error:
