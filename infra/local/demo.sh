@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The main job on a laptop, as `make demo` runs it: sample data into a local Iceberg catalog, exposed at one snapshot,
-# and what each consumer then sees. Run again it changes nothing and says so.
+# and what each consumer then sees. Run again it changes nothing and says so. What serves GraphQL keeps running.
 # Usage: infra/local/demo.sh PROPERTIES   (the file that `make setup` writes)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -26,19 +26,26 @@ title "1. Sample data: the flights that left New York City in 2013, into a local
 echo "  Spark's own log: $PWD/.polyexpose/log/spark.log"
 submit --mode sample
 
-title "2. Expose every contract of $products at every port, each at one snapshot"
+title "2. What stands in for the cloud: a BigQuery server, and a GraphQL engine in front of it"
+said ".venv/bin/python -m polyexpose_spark.local up --detach"
+"$python" -m polyexpose_spark.local up --detach
+
+title "3. Expose every contract of $products at every port, each at one snapshot"
 submit --mode all --product "$products"
 
-title "3. What an analyst sees: SQL on the exposed view"
+title "4. What an analyst sees: SQL on the exposed view"
 query="SELECT carrier, COUNT(*) AS flights, ROUND(AVG(arr_delay), 1) AS minutes_late
   FROM nyc_exposed.flights GROUP BY carrier ORDER BY flights DESC LIMIT 5"
 said ".venv/bin/polyexpose --mode sql --query \"$query\""
 .venv/bin/polyexpose --mode sql --query "$query"
 
-title "4. What a data scientist sees: CSV with a Frictionless data package"
+title "5. What a data scientist sees: CSV with a Frictionless data package"
 "$python" infra/local/show_csv.py nyc-flights "$products"
 
-title "5. What an operator sees: which snapshot is exposed where, and how far behind"
+title "6. What an application developer sees: GraphQL, nested along the contracts' relationships"
+"$python" infra/local/show_gql.py
+
+title "7. What an operator sees: which snapshot is exposed where, and how far behind"
 said ".venv/bin/polyexpose --mode status --product $products"
 .venv/bin/polyexpose --mode status --product "$products"
 
@@ -54,3 +61,5 @@ cat <<EOF
   .venv/bin/polyexpose --mode sql --query "INSERT INTO nyc.airlines VALUES ('ZZ', 'Zeppelin Air')" --allow-writes
   .venv/bin/polyexpose --mode all --product $products/airlines.odcs.yaml    # exposes the new row; the rest stays as it is
 EOF
+title "Still running: the BigQuery server and the GraphQL engine"
+echo "  make down    # stops them; what they keep stays in .polyexpose, and \`make up\` starts them again"

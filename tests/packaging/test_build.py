@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from polyexpose_spark.engine import console_assets
+
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.packaging
 
@@ -57,6 +59,8 @@ def test_everything_of_the_package_is_in_it(dist: Path) -> None:
     }
     expected = {f"polyexpose_spark/{name}" if name.startswith("conf/") else name for name in package}
     expected.add("polyexpose_spark/py.typed")
+    if console_assets.installed():
+        expected |= {f"polyexpose_spark/engine/assets/{asset.file}" for asset in console_assets.assets()}
     with zipfile.ZipFile(dist / "polyexpose_spark.zip") as file:
         assert {name for name in file.namelist() if ".dist-info/" not in name} == expected
 
