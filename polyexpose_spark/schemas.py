@@ -54,9 +54,10 @@ def _contract() -> dict[str, Any]:
         described["required"] = ["mode", *described.get("required", [])]
         modes.append({"$ref": f"#/$defs/{model.__name__}"})
     values: dict[str, Any] = {"port": {"oneOf": modes}}
-    for name, model in (("masking", odcs.Masking), ("state", odcs.State), ("policies", odcs.RowFilter)):
-        definitions |= _inlined(model, definitions)
-        values[name] = {"$ref": f"#/$defs/{model.__name__}"}
+    ours: dict[str, type[BaseModel]] = {"masking": odcs.Masking, "state": odcs.State, "policies": odcs.RowFilter}
+    for name, value_model in ours.items():
+        definitions |= _inlined(value_model, definitions)
+        values[name] = {"$ref": f"#/$defs/{value_model.__name__}"}
     values["policies"] = {"type": "array", "items": values["policies"]}
     definitions["CustomProperty"]["allOf"] = [
         {

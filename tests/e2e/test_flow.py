@@ -187,7 +187,7 @@ def test_when_one_port_fails_the_others_are_done(laptop: Laptop, exposed: dict[s
         (
             ("--mode", "all", "--product", "orders.odcs.yaml", "--ports", "ftp"),
             2,
-            "'ftp' is not known; allowed: sql, csv",
+            "'ftp' is not known; allowed: sql, csv, gql",
         ),
         (
             ("--mode", "plan", "--product", "orders.odcs.yaml", "--output", "xml"),

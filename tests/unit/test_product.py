@@ -94,7 +94,7 @@ def test_problems_of_the_standard_and_of_our_values_all_at_once(tmp_path: Path) 
         (
             "{mode: csv}",
             "{mode: ftp}",
-            "servers[1].customProperties[0].value.mode: 'ftp' is not allowed; allowed: csv, sql",
+            "servers[1].customProperties[0].value.mode: 'ftp' is not allowed; allowed: csv, gql, sql",
         ),
         (
             "{mode: csv}",
@@ -233,7 +233,8 @@ def test_relationships_of_columns_and_of_the_object(tmp_path: Path) -> None:
 
 
 def test_a_relationship_to_nothing_in_particular(tmp_path: Path) -> None:
-    found = problems(tmp_path, HEAD + COLUMNS + KEYED.replace("airlines.carrier", "[airlines.carrier, planes.tail]") + SERVERS)
+    keyed = KEYED.replace("airlines.carrier", "[airlines.carrier, planes.tail]")
+    found = problems(tmp_path, HEAD + COLUMNS + keyed + SERVERS)
     assert any("`to` is written object.column" in line for line in found), found
 
 
