@@ -100,7 +100,7 @@ class CsvSettings(PortSettings):
     @property
     def split_bytes(self) -> int:
         """Bytes of data files that one task reads: text is larger than Parquet, and small tasks balance well."""
-        return max(self.target_bytes // 16, 1 << 20)
+        return max(self.target_bytes // 32, 1 << 20)
 
 
 class CsvAddresses(PortAddresses):
