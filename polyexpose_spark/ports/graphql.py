@@ -6,6 +6,7 @@ Hasura included, see. It is flipped in one statement, so a reader sees the old o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from pydantic import Field, field_validator
 from polyexpose_spark.clients import BigQuery, Hasura
 from polyexpose_spark.clients.bigquery_tables import (
     DIGEST_LABEL,
+    HeldTable,
     Loaded,
     TableName,
     TableSpec,
@@ -243,13 +245,18 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
         product, columns = exposure.product, exposure.columns
         names = graphql_schema.legal_names([column.name for column in columns], "")
         partition, clustering = graphql_schema.partitioning(exposure.partitioning, columns)
-        asked = self.settings.partition
-        for key, name in [("partition.field", asked.field)] if asked else []:
-            self._known(product, key, name, names)
-            partition = TimePartition(names[name], asked.granularity) if asked else None
+        types = {column.name: column.type.kind for column in columns}
+        if (asked := self.settings.partition) is not None:
+            self._known(product, "partition.field", asked.field, names)
+            if not graphql_schema.partitionable(types[asked.field], asked.granularity):
+                of = f"{asked.granularity} of {asked.field} ({types[asked.field]})"
+                raise self._wrong(product, f"partition: not by {of}; by a timestamp, or by DAY, MONTH, YEAR of a date")
+            partition = TimePartition(names[asked.field], asked.granularity)
         if self.settings.cluster is not None:
             for name in self.settings.cluster:
                 self._known(product, "cluster", name, names)
+                if types[name] not in graphql_schema.CLUSTERABLE:
+                    raise self._wrong(product, f"cluster: BigQuery does not cluster by {name} ({types[name]})")
             clustering = tuple(names[name] for name in self.settings.cluster)
         return TableSpec(
             table=self._version(exposure),
@@ -262,8 +269,10 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
 
     def _known(self, product: DataProduct, key: str, name: str, names: Mapping[str, str]) -> None:
         if name not in names:
-            message = f"{key}: {name!r} is not a column; columns: {', '.join(names)}"
-            raise ConfigError([Problem(product.path, 0, self.spec.key, message)])
+            raise self._wrong(product, f"{key}: {name!r} is not a column; columns: {', '.join(names)}")
+
+    def _wrong(self, product: DataProduct, message: str) -> ConfigError:
+        return ConfigError([Problem(product.path, 0, self.spec.key, message)])
 
     def _labels(self, exposure: Exposure) -> dict[str, str]:
         product = exposure.product
@@ -332,12 +341,13 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
         step("gql.flipped", plan.address)
         details: dict[str, Any] = {"view": plan.address}
         if self._hasura is not None:
-            changed = before is None or list(before.columns) != list(columns)
             step("gql.tracking", "")
-            applied = self._hasura.apply(self._publication(exposure), columns_changed=changed)
+            # Always: a run that died or failed after its flip left Hasura with the columns of an older view.
+            applied = self._hasura.apply(self._publication(exposure), columns_changed=True)
             step("gql.tracked", ", ".join(applied.root_fields))
             details |= {"rootFields": list(applied.root_fields), "selectLimit": applied.select_limit}
-            details |= {"waitingFor": sorted({str(each.remote) for each in applied.waiting})}
+            ends = {str(end) for each in applied.waiting for end in (each.on, each.remote)}
+            details |= {"waitingFor": sorted(ends - {str(view)})}
         return Published((plan.address,), loaded.rows if loaded else None, loaded.bytes if loaded else 0, details)
 
     def _copy(self, plan: Plan, served: Served, step: StepListener) -> Loaded:
@@ -375,8 +385,7 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
         view = self._view(product)
         served = self._bigquery.view(view)
         newest: dict[str, TableName] = {}
-        versions = self._bigquery.versions(f"{view.dataset}__versions", f"{view.name}__")  # oldest first
-        ours = [each for each in versions if each.labels.get(PRODUCT) == label(product.id)]
+        ours = self._copies(product)
         for each in ours:
             newest[each.labels.get(SNAPSHOT, "")] = each.table
         needed = {newest[str(snapshot_id)] for snapshot_id in kept if str(snapshot_id) in newest}
@@ -387,6 +396,14 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
                 step("gql.collecting", str(each.table))
                 self._bigquery.delete(each.table)
         step("gql.collected", "")
+
+    def _copies(self, product: DataProduct) -> list[HeldTable]:
+        """Return the version tables, oldest first; one without labels is of a load that died before it was marked."""
+        view = self._view(product)
+        named = re.compile(rf"{view.name}__[0-9]+_[0-9a-f]{{8}}")
+        versions = self._bigquery.versions(f"{view.dataset}__versions", f"{view.name}__")
+        ours = (label(product.id), None)
+        return [each for each in versions if named.fullmatch(each.table.name) and each.labels.get(PRODUCT) in ours]
 
     def withdraw(self, product: DataProduct, step: StepListener) -> bool:
         """Untrack the view in Hasura, then delete view and copies; what others track or keep stays."""
@@ -402,10 +419,9 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
         if ours:
             self._bigquery.delete(view)
             step("gql.dropped", self.address(product))
-        versions = self._bigquery.versions(f"{view.dataset}__versions", f"{view.name}__")
-        copies = [each.table for each in versions if each.labels.get(PRODUCT) == label(product.id)]
-        for table in copies:
-            self._bigquery.delete(table)
+        copies = self._copies(product)
+        for each in copies:
+            self._bigquery.delete(each.table)
         step("gql.emptied", f"{len(copies)} copies")
         return bool(commands or ours or copies)
 

@@ -99,6 +99,8 @@ def view_columns(columns: tuple[Column, ...], integers_as_text: bool, of_copy: b
         name = names[column.name]
         top = quoted(name if of_copy else column.name)
         for path, each in flattening.columns(column.name, name, top, column.type, column.description):
+            if len(each.name) > _LONGEST_NAME:
+                raise Refused(_too_long(path))
             if each.name.lower() in seen:
                 raise Refused(
                     f"column {each.name} of the GraphQL view would be there twice, from {seen[each.name.lower()]} and "
@@ -143,19 +145,25 @@ def partitioning(spec: tuple[str, ...], columns: tuple[Column, ...]) -> tuple[Ti
     partition: TimePartition | None = None
     clustered: list[str] = []
     for text in spec:
-        transform, _, source = text.rstrip(")").rpartition("(")
-        source = source.split(",")[0].strip()
+        transform, _, source = ("", "", text) if text in types else text.removesuffix(")").partition("(")
+        if source not in types:
+            source = source.partition(", ")[2]  # bucket(16, id), truncate(4, name)
         if source not in types:
             continue
         granularity = _granularity(transform, types[source])
         if granularity and partition is None:
             partition = TimePartition(names[source], granularity)
-        elif types[source] in _CLUSTERABLE and names[source] not in clustered:
+        elif types[source] in CLUSTERABLE and names[source] not in clustered:
             clustered.append(names[source])
     return partition, tuple(clustered[:_MOST_CLUSTERED])
 
 
-_CLUSTERABLE = frozenset(SCALARS) - {
+def partitionable(kind: LogicalType, granularity: str) -> bool:
+    """Say whether BigQuery partitions a column of this type so."""
+    return kind in _TIMES or (kind is LogicalType.DATE and granularity != "HOUR")
+
+
+CLUSTERABLE = frozenset({*SCALARS, LogicalType.DECIMAL}) - {
     LogicalType.FLOAT,
     LogicalType.DOUBLE,
     LogicalType.FIXED,
@@ -189,7 +197,7 @@ def legal_names(names: list[str], below: str) -> dict[str, str]:
     for name in sorted(names, key=lambda each: legal_name(each) != each):  # legal ones first: they keep their names
         legal = legal_name(name)
         if len(legal) > _LONGEST_NAME:
-            raise Refused(f"column {below}{name}: longer than {_LONGEST_NAME} characters, which BigQuery does not take")
+            raise Refused(_too_long(f"{below}{name}"))
         if legal.lower() in taken and legal == name:
             raise Refused(
                 f"columns {below}{taken[legal.lower()]} and {below}{name} differ in upper and lower case only, "
@@ -203,8 +211,17 @@ def legal_names(names: list[str], below: str) -> dict[str, str]:
     return made
 
 
+def _too_long(path: str) -> str:
+    return f"column {path}: its name is longer than {_LONGEST_NAME} characters, which BigQuery does not take"
+
+
+# Beginnings of names that BigQuery keeps to itself. Source: BigQuery, "Column names" (of `__ROOT__` one `_` is left).
+_RESERVED = re.compile(r"_TABLE_|_FILE_|_PARTITION|_ROW_TIMESTAMP|_COLIDENTIFIER", re.IGNORECASE)
+
+
 def legal_name(name: str) -> str:
     """Return the name with everything replaced that GraphQL or BigQuery does not allow."""
     legal = re.sub(r"[^_0-9A-Za-z]", "_", name)
     legal = re.sub(r"^_{2,}", "_", legal)  # two underscores in front are GraphQL's own
-    return f"_{legal}" if not legal or legal[0].isdigit() else legal
+    legal = f"_{legal}" if not legal or legal[0].isdigit() else legal
+    return f"c{legal}" if _RESERVED.match(legal) else legal

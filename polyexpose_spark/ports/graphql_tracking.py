@@ -63,7 +63,7 @@ def _relationships(exposure: Exposure, view: TableName, taken: set[str]) -> Iter
     """Yield each foreign key as an object relationship here and an array relationship on the other product's view.
 
     The object relationship is called like the other product, the array relationship like this one; where several lead
-    to the same product, the columns are part of the name (`origin_airports`).
+    to the same product, or back to this one, the columns are part of the name (`origin_airports`).
     """
     product = exposure.product
     names = graphql_schema.legal_names([column.name for column in exposure.columns], "")
@@ -73,7 +73,7 @@ def _relationships(exposure: Exposure, view: TableName, taken: set[str]) -> Iter
         other = graphql_schema.legal_name(each.to)
         remote = TrackedName(view.dataset, other)
         through = "_".join(names[column] for column in each.columns)
-        several = to_same[each.to] > 1
+        several = to_same[each.to] > 1 or remote == here
         mapping = {
             names[column]: graphql_schema.legal_name(target)
             for column, target in zip(each.columns, each.to_columns, strict=True)
