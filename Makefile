@@ -52,10 +52,10 @@ bench: setup ## Measure (benchmarks/); every figure in the README comes from her
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 wheel: .venv/installed ## Build dist/: the wheel, the same bytes as .zip for --py-files, main.py, SHA256SUMS
-	@./build_wheel.sh
+	@PYTHON=$(BIN)/python ./build_wheel.sh
 
 dist/SHA256SUMS: .venv/installed pyproject.toml setup.py build_wheel.sh README.md LICENSE $(SOURCES)
-	@./build_wheel.sh >/dev/null
+	@PYTHON=$(BIN)/python ./build_wheel.sh >/dev/null
 
 clean: ## Remove what was built, and .venv; the local lake (.polyexpose) and the cache of jars stay
 	@rm -rf build dist .venv *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .grimp_cache .hypothesis

@@ -26,7 +26,7 @@ from polyexpose_spark.local.held import Held, holder
 
 HOST = "127.0.0.1"
 _START_SECONDS = 60.0  # a cold file cache on a busy machine
-_STOP_SECONDS = 20.0  # twice what a server is given to end in good order
+_STOP_SECONDS = 12.0  # a little more than a server gives itself to end in good order
 _ANSWER_SECONDS = 5.0
 _SECONDS_BETWEEN = 0.05
 
