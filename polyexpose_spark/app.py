@@ -215,6 +215,8 @@ class Planned:
     to_do: bool = False
     """False: the target already holds this plan."""
     exposed_snapshot_id: int | None = None
+    outlook: tuple[str, ...] = ()
+    """What only the target knows."""
     error: PolyexposeError | None = None
 
     @property
@@ -243,7 +245,7 @@ def _planned(workspace: Workspace, port: AnyPort, prepared: Prepared) -> Planned
         plan_ = port.plan(prepared.exposure)
         entry, _ = workspace.ledger(of, port).read()
         exposed = entry.exposed.snapshot_id if entry.exposed else None
-        return Planned(of, port.spec, plan_, not is_there(entry, plan_, port), exposed)
+        return Planned(of, port.spec, plan_, not is_there(entry, plan_, port), exposed, port.outlook(plan_))
     except PolyexposeError as error:
         return Planned(of, port.spec, error=error)
 

@@ -78,7 +78,7 @@ def plans(planned: Sequence[Planned]) -> RenderableType:
         for column in plan.exposure.columns:
             native = plan.columns[column.name]
             columns.add_row(f"  {column.name}", str(column.type), native.name, native.loses)
-        blocks += [steps, columns, Text("")]
+        blocks += [steps, columns, *(Text(f"  {line}") for line in each.outlook), Text("")]
     return Group(*blocks)
 
 

@@ -48,6 +48,7 @@ def _plan_body(each: Planned) -> dict[str, Any]:
         "estimatedBytes": plan.estimated_bytes,
         "qualityRulesNotChecked": each.product.quality_rules,
         "warnings": list(plan.warnings),
+        "outlook": list(each.outlook),
         "actions": [{"verb": a.verb, "target": a.target, "detail": a.detail} for a in plan.actions],
         "columns": [
             {

@@ -195,6 +195,13 @@ class Port(ABC, Generic[S, A]):
         """Say whether all that goes with a target that holds this plan is in place as well (no session, no writing)."""
         return True
 
+    def outlook(self, plan: Plan) -> tuple[str, ...]:
+        """Say what only the target knows of carrying out a plan: what stands in the way, what would change there.
+
+        Asked by `--mode plan` only; changes nothing.
+        """
+        return ()
+
     @abstractmethod
     def publish(self, plan: Plan, served: Served, step: StepListener) -> Published:
         """Carry out the plan. A reader sees the old or the new state; doing it again changes nothing.

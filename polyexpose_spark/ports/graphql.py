@@ -317,6 +317,15 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
         """Say whether Hasura tracks the view as planned: nobody untracked it or changed its permissions."""
         return self._hasura is None or not self._hasura.difference(self._publication(plan.exposure))
 
+    def outlook(self, plan: Plan) -> tuple[str, ...]:
+        """Return problems of regions and permissions, the metadata commands to come, and the type in GraphQL."""
+        view = self._view(plan.exposure.product)
+        said = [f"in the way: {each}" for each in self._bigquery.preflight(view.dataset, f"{view.dataset}__versions")]
+        if self._hasura is not None:
+            said += [f"Hasura: {command}" for command in self._hasura.difference(self._publication(plan.exposure))]
+        columns = self._view_columns(plan.exposure)
+        return (*said, *graphql_schema.sdl(f"{view.dataset}_{view.name}", columns))
+
     def _publication(self, exposure: Exposure) -> Publication:
         return publication(exposure, self.spec, self.settings, self.addresses, self._view(exposure.product))
 

@@ -46,6 +46,8 @@ class ViewColumn:
     expression: str
     """BigQuery SQL over the loaded table."""
     description: str
+    type: str
+    """Of BigQuery."""
 
 
 def table_fields(columns: tuple[Column, ...]) -> tuple[TableField, ...]:
@@ -128,11 +130,34 @@ class _Flattening:
                 yield from self.columns(*below, part.type, description)
             return
         described = description if name == path else f"{description} (column {path})".strip()
+        kind = decimal(type_) if type_.kind is LogicalType.DECIMAL else SCALARS[type_.kind]
         if self.integers_as_text and type_.kind is LogicalType.LONG:
-            reference = f"CAST({reference} AS STRING)"
+            reference, kind = f"CAST({reference} AS STRING)", "STRING"
         elif not self.of_copy and type_.kind in (LogicalType.LIST, LogicalType.MAP):
             reference = f"TO_JSON_STRING({reference})"
-        yield path, ViewColumn(name, reference, described)
+        yield path, ViewColumn(name, reference, described, kind)
+
+
+# BigQuery type -> scalar of Hasura. Source: hasura.md 2.4 (Hasura/Backends/BigQuery/Instances/Schema.hs).
+_GRAPHQL = {
+    "BOOL": "Boolean",
+    "INT64": "Int",
+    "FLOAT64": "Float",
+    "NUMERIC": "decimal",
+    "BIGNUMERIC": "decimal",
+    "STRING": "String",
+    "BYTES": "Bytes",
+    "DATE": "Date",
+    "DATETIME": "Datetime",
+    "TIMESTAMP": "Timestamp",
+}
+
+
+def sdl(name: str, columns: tuple[ViewColumn, ...]) -> Iterator[str]:
+    """Yield the lines of the GraphQL object type that Hasura makes of the view; relationships come on top."""
+    yield f"type {name} {{"
+    yield from (f"  {each.name}: {_GRAPHQL[each.type]}" for each in columns)
+    yield "}"
 
 
 def partitioning(spec: tuple[str, ...], columns: tuple[Column, ...]) -> tuple[TimePartition | None, tuple[str, ...]]:
