@@ -77,7 +77,7 @@ def _on_executors(session: SparkSession, function: Callable[[int], str], count: 
     if not count:
         return []
     # The code travels with the task: executors need not have this package, however the driver came by it.
-    cloudpickle.register_pickle_by_value(csv_parts)
+    cloudpickle.register_pickle_by_value(csv_parts)  # type: ignore[no-untyped-call]
     # A plain Python UDF: unlike mapInArrow it needs no pandas, on neither side.
     call = F.udf(function, "string").asNondeterministic()
     found = session.range(0, count, 1, count).select("id", call("id").alias("result")).collect()
