@@ -43,8 +43,10 @@ def _decimal(value: Expression, scale: int) -> Expression:
     text = value.cast("string")
     if scale <= 6:  # java.math.BigDecimal never writes an exponent then
         return text
-    # Without ANSI mode a small value is cast to 1E-7.
-    return F.when(F.contains(text, F.lit("E")), F.format_string(f"%.{scale}f", value)).otherwise(text)
+    # Without ANSI mode a small value is cast to -1.23E-10: the sign and all its digits stand before the E.
+    digits = F.translate(F.substring_index(text, "E", 1), "-.", "")
+    plain = F.concat(F.when(value < F.lit(0), "-0.").otherwise("0."), F.lpad(digits, scale, "0"))
+    return F.when(F.contains(text, F.lit("E")), plain).otherwise(text)
 
 
 def _timestamp(value: Expression) -> Expression:
