@@ -10,6 +10,7 @@ import sys
 import urllib.request
 
 from polyexpose_spark import config
+from polyexpose_spark.workspace import address_models
 
 QUESTION = """{
   nyc_flights(order_by: {arr_delay: desc_nulls_last}, limit: 2) {
@@ -24,7 +25,7 @@ QUESTION = """{
 
 def main() -> None:
     """Ask for the two flights that arrived latest, and for what their foreign keys lead to."""
-    engine = config.load("local").ports["gql"]["hasura"]["endpoint"]
+    engine = config.load("local", port_models=address_models()).ports["gql"]["hasura"]["endpoint"]
     print(f"  In a browser: {engine}/console")
     print("  In a program, one POST; the two flights that arrived latest:")
     print("\n".join(f"    {line}" for line in QUESTION.splitlines()))
