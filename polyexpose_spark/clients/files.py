@@ -15,8 +15,9 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import NoReturn
 
 from polyexpose_spark.clients import ABSENT, Changed, Composed, StoredFile
 from polyexpose_spark.errors import TargetFailed, TargetUnavailable
@@ -55,15 +56,12 @@ class LocalFiles:
             _fail(error, path, "written")
         return _generation(data)
 
-    @contextmanager
-    def open(self, path: str) -> Iterator[BinaryIO]:
+    def open(self, path: str) -> FileIO:
         """Open a file for reading."""
         try:
-            stream = open(_local(path), "rb")  # noqa: SIM115 - the caller's errors are not to be caught here
+            return FileIO(_local(path))
         except OSError as error:
             _fail(error, path, "read")
-        with stream:
-            yield stream
 
     def list(self, prefix: str) -> Sequence[StoredFile]:
         """Return all files below a folder, sorted by path, without those of a put that is under way."""
@@ -74,34 +72,39 @@ class LocalFiles:
 
     def move(self, source: str, target: str) -> None:
         """Rename a file; an existing target is replaced."""
+        path = Path(_local(target))
         try:
-            Path(_local(target)).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(_local(source), _local(target))
+            with _locked(path.parent):
+                os.replace(_local(source), path)
         except OSError as error:
             _fail(error, target, "written")
 
     def compose(self, parts: Sequence[str], target: str) -> Composed:
         """Concatenate files, hashing on the way; the result appears whole or not at all."""
         path = Path(_local(target))
-        digest, size, buffer = hashlib.sha256(), 0, bytearray(_BLOCK)
         try:
             with _locked(path.parent):
                 _remove_temporaries(path.parent)
                 temporary = _temporary(path)
                 try:
-                    with temporary.open("wb") as out:
-                        for part in parts:
-                            with Path(_local(part)).open("rb", buffering=0) as source:
-                                while count := source.readinto(buffer):
-                                    block = memoryview(buffer)[:count]
-                                    digest.update(block)
-                                    out.write(block)
-                                    size += count
+                    composed = self._concatenate(parts, temporary)
                     os.replace(temporary, path)
                 finally:
                     temporary.unlink(missing_ok=True)
         except OSError as error:
             _fail(error, target, "written")
+        return composed
+
+    def _concatenate(self, parts: Sequence[str], target: Path) -> Composed:
+        digest, size, buffer = hashlib.sha256(), 0, bytearray(_BLOCK)
+        with target.open("wb") as out:
+            for part in parts:
+                with self.open(part) as source:
+                    while count := source.readinto(buffer):
+                        block = memoryview(buffer)[:count]
+                        digest.update(block)
+                        out.write(block)
+                        size += count
         return Composed(size, f"sha256:{digest.hexdigest()}")
 
     def delete(self, paths: Iterable[str]) -> None:
@@ -146,13 +149,15 @@ def _replace(target: Path, data: bytes) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[int]:
-    """Hold the folder, made where it is missing, against every other put; yield its descriptor."""
+    """Hold the folder, made where it is missing, against every other change; yield its descriptor."""
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:  # pruned by another process just now
-            continue
+        except (FileNotFoundError, FileExistsError):
+            if os.path.lexists(folder) and not folder.is_dir():
+                raise
+            continue  # another process removes an empty folder just now
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if _same(descriptor, folder):
@@ -209,17 +214,27 @@ def _prune(folder: Path) -> None:
     """Remove the folder, and then its parents, as long as they hold nothing but leftovers of puts."""
     while True:
         try:
-            names = os.listdir(folder)
-            if any(not name.endswith(_TEMPORARY) for name in names):
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            folder = folder.parent
+            continue
+        except OSError:
+            return
+        try:
+            if any(not name.endswith(_TEMPORARY) for name in os.listdir(descriptor)):
                 return
-            if names:
-                with _locked(folder):
-                    _remove_temporaries(folder)
+            # Somebody who holds the lock is about to put something here.
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _same(descriptor, folder):
+                return
+            _remove_temporaries(folder)
             folder.rmdir()
         except FileNotFoundError:
             pass
         except OSError:  # not empty any more, a mount point, or a folder that is not ours to remove
             return
+        finally:
+            os.close(descriptor)
         folder = folder.parent
 
 

@@ -143,11 +143,13 @@ def test_timestamps_without_time_zone_have_no_z(lake: Lake) -> None:
 
 def test_years_that_have_not_four_digits_are_written_by_iso_8601_with_a_sign(lake: Lake) -> None:
     lake.create("id INT, d DATE, t TIMESTAMP, n TIMESTAMP_NTZ")
-    day, micros = 2_932_897, 253_402_300_800_000_000  # of 10000-01-01
-    far = f"SELECT 0, date_from_unix_date({day}), timestamp_micros({micros}), CAST(timestamp_micros({micros}) AS TIMESTAMP_NTZ)"
-    day, micros = -719_893, -719_893 * 86_400_000_000 + 1  # of -0001-01-01: the year before the year 0
-    before = f"SELECT 1, date_from_unix_date({day}), timestamp_micros({micros}), CAST(timestamp_micros({micros}) AS TIMESTAMP_NTZ)"
-    lake.insert(f"{far} UNION ALL {before}")
+    # -719893 is the first day of the year -1, two before the year 1 in astronomical reckoning.
+    days = {0: 2_932_897, 1: -719_893}
+    selects = [
+        f"SELECT {row} AS id, date_from_unix_date({day}) AS d, timestamp_micros({day * 86_400_000_000 + row}) AS t"
+        for row, day in days.items()
+    ]
+    lake.insert(f"SELECT *, CAST(t AS TIMESTAMP_NTZ) FROM ({' UNION ALL '.join(selects)})")
     assert sorted(lake.expose().text.splitlines()[1:]) == [
         "0,+10000-01-01,+10000-01-01T00:00:00.000000Z,+10000-01-01T00:00:00.000000",
         "1,-0001-01-01,-0001-01-01T00:00:00.000001Z,-0001-01-01T00:00:00.000001",
@@ -179,8 +181,8 @@ def test_quote_all_quotes_every_cell_but_null(lake: Lake) -> None:
 
 NESTED = (
     "s STRUCT<a: INT, b: STRING, d: DECIMAL(38,18), t: TIMESTAMP, n: TIMESTAMP_NTZ, f: DOUBLE, x: BINARY>, "
-    "l ARRAY<DECIMAL(9,2)>, m MAP<STRING, DATE>, k MAP<INT, ARRAY<TIMESTAMP>>, e ARRAY<STRUCT<m: MAP<DATE, DECIMAL(3,1)>>>, "
-    "p ARRAY<STRING>"
+    "l ARRAY<DECIMAL(9,2)>, m MAP<STRING, DATE>, k MAP<INT, ARRAY<TIMESTAMP>>, "
+    "e ARRAY<STRUCT<m: MAP<DATE, DECIMAL(3,1)>>>, p ARRAY<STRING>"
 )
 WHEN = dt.datetime(2024, 1, 2, 3, 4, 5, 6, tzinfo=dt.UTC)
 
