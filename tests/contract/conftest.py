@@ -15,10 +15,6 @@ from tests.http_faults import Proxy, proxy
 DEADLINES = Deadlines(metadata=6.0, query=20.0, load=30.0)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "second_opinion: against local-bigquery, independent code; CI runs it")
-
-
 @pytest.fixture(scope="session")
 def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of our own server."""

@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "second_opinion: against local-bigquery, independent code; CI runs it")
-
-
 @pytest.fixture(scope="session")
 def gql_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """Our BigQuery server and our engine. All the SQL that they were sent is checked when the tests are done."""
