@@ -3,43 +3,27 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
-import tarfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from polyexpose_spark.engine import console_assets
+from polyexpose_spark.errors import TargetUnavailable
 from tests.engine.conftest import Api
 from tests.engine.tables import METADATA
 
 DRIVER = Path("/usr/bin/chromedriver")
-PACKAGES = {
-    "graphiql@3.9.0": ("graphiql.min.js", "graphiql.min.css"),
-    "react@18.3.1": ("umd/react.production.min.js",),
-    "react-dom@18.3.1": ("umd/react-dom.production.min.js",),
-}
 
 
 @pytest.fixture
-def assets(tmp_path: Path) -> Path:
-    """The four files, from npm."""
-    if shutil.which("npm") is None:
-        pytest.skip("the console's files come from npm, which is not installed")
-    folder = tmp_path / "assets"
-    folder.mkdir()
-    for package, files in PACKAGES.items():
-        packed = subprocess.run(["npm", "pack", "--silent", package], cwd=tmp_path, capture_output=True, text=True)
-        if packed.returncode:
-            pytest.skip(f"{package} cannot be had: no package registry")
-        with tarfile.open(tmp_path / packed.stdout.split()[-1]) as archive:
-            for name in files:
-                source = archive.extractfile(f"package/{name}")
-                assert source is not None
-                (folder / Path(name).name).write_bytes(source.read())
-    return folder
+def assets() -> Path:
+    """The page's files, as the set-up fetches them."""
+    try:
+        return console_assets.fetch()
+    except TargetUnavailable as error:
+        pytest.skip(str(error))
 
 
 @pytest.mark.skipif(not DRIVER.exists(), reason="needs Debian's chromium and chromium-driver")
