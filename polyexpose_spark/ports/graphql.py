@@ -364,11 +364,11 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
         exposure, spec = plan.exposure, self._spec(plan.exposure)
         self._bigquery.ensure_dataset(spec.table.dataset, "Copies of data products, read through views only")
         self._bigquery.allow_views(spec.table.dataset, self._view(exposure.product).dataset)
+        staging = self._staging(exposure)
+        staging.clear()  # of a run that died, even right after its load
         there = self._bigquery.table(spec.table)
         if there is not None and there.labels.get(DIGEST_LABEL) == digest_label(plan.digest):
             return Loaded(there.rows, 0, "")
-        staging = self._staging(exposure)
-        staging.clear()
         try:
             step("gql.staging", staging.folder)
             rows = staging.write(staged(served.rows(_SPLIT_BYTES), exposure.columns), plan.digest)
