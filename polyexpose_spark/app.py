@@ -143,7 +143,7 @@ class _Exposing:
         return self._answered(lambda: self.port.publish(plan_, served, self.step))
 
     def _unchanged(self, exposed: Receipt) -> Receipt:
-        again: dict[str, Any] = {"run": self.run_id, "outcome": Outcome.UNCHANGED, "bytes_written": 0}
+        again: dict[str, Any] = {"run": self.run_id, "outcome": Outcome.UNCHANGED, "bytes_written": 0, "warnings": ()}
         again |= {"started_at": self.started, "finished_at": datetime.now(UTC)}
         return exposed.model_copy(update=again)
 

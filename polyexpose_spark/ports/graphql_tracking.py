@@ -21,7 +21,7 @@ from polyexpose_spark.ports.base import Exposure
 from polyexpose_spark.product import PortSpec
 
 if TYPE_CHECKING:
-    from polyexpose_spark.ports.graphql import GraphqlAddresses, GraphqlSettings, HasuraAddresses
+    from polyexpose_spark.ports.graphql_settings import GraphqlAddresses, GraphqlSettings, HasuraAddresses
 
 
 def publication(
