@@ -13,14 +13,19 @@ def tag(workspace: Workspace, prepared: Prepared, port: AnyPort, step: StepListe
     """Tag the snapshot, so that expiry cannot take it away; return a warning where that is not possible.
 
     Raises:
-        TargetFailed: it cannot be tagged and the port points at the tag.
+        TargetFailed: it cannot be tagged and the port points at the tag; or the table is another one by now.
     """
-    name, id_ = prepared.exposure.tag, prepared.exposure.snapshot.id
-    ref = prepared.table.refs.get(name)
+    of, name, id_ = prepared.product, prepared.exposure.tag, prepared.exposure.snapshot.id
+    now = workspace.clients.catalog.table(of.table)  # asked anew: another port may have tagged it, or worse happened
+    if now.uuid != prepared.table.uuid:
+        raise TargetFailed(
+            f"table {of.source} was dropped and made anew while this ran; nothing was exposed, run again"
+        )
+    ref = now.refs.get(name)
     if ref is None or ref.snapshot_id != id_:
         step("tagging", name)
         try:
-            snapshot.tag(workspace.clients.session(), workspace.source(prepared.product), name, id_)
+            snapshot.tag(workspace.clients.session(), workspace.source(of), name, id_)
         except TargetFailed as error:
             if port.points:
                 raise

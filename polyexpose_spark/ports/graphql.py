@@ -296,7 +296,7 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
         return Published((plan.address,), loaded.rows if loaded else None, loaded.bytes if loaded else 0, details)
 
     def _copy(self, plan: Plan, served: Served, step: StepListener) -> Loaded:
-        """Return what the version table holds: loaded now, or by a run before that died after it."""
+        """Return what the version table holds: loaded now (bytes: of Parquet), or by a run that died after it."""
         exposure, spec = plan.exposure, self._spec(plan.exposure)
         self._bigquery.ensure_dataset(spec.table.dataset, "Copies of data products, read through views only")
         self._bigquery.allow_views(spec.table.dataset, self._view(exposure.product).dataset)
@@ -309,14 +309,14 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
             step("gql.staging", staging.folder)
             rows = staging.write(staged(served.rows(_SPLIT_BYTES), exposure.columns), plan.digest)
             files = staging.files_of(plan.digest)
-            step("gql.staged", f"{rows} rows in {len(files)} files")
-            loaded = self._bigquery.load_parquet(plan.digest, files, spec)
-            step("gql.loaded", f"{loaded.rows} rows")
+            step("gql.staged", f"{rows:,} rows in {len(files)} files")
+            loaded = self._bigquery.load_parquet(plan.digest, [each.path for each in files], spec)
+            step("gql.loaded", f"{loaded.rows:,} rows")
         finally:
             staging.clear()
         if loaded.rows != rows:
             raise TargetFailed(f"{spec.table}: {rows} rows were staged, {loaded.rows} are in the table; not exposed")
-        return loaded
+        return Loaded(loaded.rows, sum(each.size for each in files), loaded.job_id)
 
     def _view_columns(self, exposure: Exposure) -> tuple[graphql_schema.ViewColumn, ...]:
         copied = self.settings.copying == "full"

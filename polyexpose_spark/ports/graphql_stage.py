@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from polyexpose_spark.clients import Files
+from polyexpose_spark.clients import Files, StoredFile
 from polyexpose_spark.logical import ColumnType, LogicalType
 from polyexpose_spark.ports import graphql_schema
 from polyexpose_spark.product import Column
@@ -33,10 +33,10 @@ class Staging:
         observed.write.mode("overwrite").option("compression", "snappy").parquet(f"{self.folder}/{digest}")
         return int(seen.get["rows"])
 
-    def files_of(self, digest: str) -> tuple[str, ...]:
+    def files_of(self, digest: str) -> tuple[StoredFile, ...]:
         """Return the data files of a digest, in order."""
         found = self.files.list(f"{self.folder}/{digest}/")
-        return tuple(each.path for each in found if each.path.rsplit("/", 1)[1].startswith("part-"))
+        return tuple(each for each in found if each.path.rsplit("/", 1)[1].startswith("part-"))
 
     def clear(self) -> None:
         """Remove all that was staged, by this run or by one that died."""
