@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
 
 from polyexpose_spark import sample_types, session
 from polyexpose_spark.catalog import Catalog
@@ -278,6 +280,29 @@ def test_every_type_is_the_same_cell_by_cell(gql: Gql, all_types: list[dict[str,
     assert kinds["timestamp_value"] == "DATETIME"
     assert kinds["timestamptz_value"] == "TIMESTAMP"
     assert kinds["fixed_value"] == kinds["binary_value"] == "BYTES"
+
+
+# Of local-bigquery 0.4, not of the port. It loads no BYTES from Parquet (it takes them for base64 text), so these
+# columns are left out; and what differs in it, column by column, with the reason.
+NOT_LOADED_THERE = ("fixed_value", "binary_value")
+DIFFERENT_THERE: dict[str, str] = {}
+
+
+@pytest.mark.second_opinion
+def test_every_type_is_the_same_in_a_server_of_other_people(
+    gql: Gql, local_bigquery: str, all_types: list[dict[str, Any]]
+) -> None:
+    left = gql.spark.table("lake.samples.all_types").drop(*NOT_LOADED_THERE)
+    left.writeTo(f"lake.{gql.namespace}.{gql.named('all_types')}").using("iceberg").create()
+    gql.settings = (f"ports.gql.endpoint={local_bigquery}", "ports.gql.hasura=null")
+    gql.client = bigquery.Client(PROJECT, AnonymousCredentials(), client_options={"api_endpoint": local_bigquery})
+    receipt = gql.expose(gql.contract("all_types"))
+    assert receipt.outcome is Outcome.PUBLISHED, receipt.error
+    rows = [{name: each for name, each in row.items() if name not in NOT_LOADED_THERE} for row in all_types]
+    different = different_cells(gql, rows)
+    assert {cell: both for cell, both in different.items() if cell[1] not in DIFFERENT_THERE} == {}
+    assert {column for _, column in different} == set(DIFFERENT_THERE), "explained, and no longer so"
+    gql.client.close()
 
 
 def test_every_type_arrives_in_graphql(gql: Gql, all_types: list[dict[str, Any]]) -> None:

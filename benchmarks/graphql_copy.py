@@ -1,0 +1,147 @@
+"""What `--mode gql` spends its time on for 336,776 flights, and its staging against Spark's own Parquet write.
+
+The run is timed from step to step, with this laptop's BigQuery server and engine in processes of their own. The staging
+writes the same rows as Spark's own `table(...).write.parquet(...)`, in turn, in one session, after a round of each that
+does not count.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import yaml
+
+from polyexpose_spark import app, sample
+from polyexpose_spark.ports.graphql_stage import Staging, staged
+from polyexpose_spark.served import PinnedRows
+from polyexpose_spark.workspace import Request, Workspace
+
+ROUNDS = 7
+FLIGHTS = Path(__file__).parents[1] / "conf/products/flights.odcs.yaml"
+SPLIT_BYTES = 64 << 20
+
+
+def measure() -> dict[str, Any]:
+    """Return seconds of each part of one run, medians over ROUNDS of both ways to write Parquet, and their ratio."""
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            with _server("polyexpose_spark.local.bigquery", "--state", "bigquery") as bigquery:
+                engine_options = ("--state", "engine", "--bigquery-endpoint", bigquery)
+                with _server("polyexpose_spark.engine", *engine_options) as engine:
+                    return _measured(bigquery, engine)
+        finally:
+            os.chdir(before)
+
+
+def _measured(bigquery: str, engine: str) -> dict[str, Any]:
+    contract = yaml.safe_load(FLIGHTS.read_text())
+    port = {"property": "port", "vendor": "polyexpose", "value": {"mode": "gql"}}
+    address = {"server": "graphql", "type": "bigquery", "project": "bench", "dataset": "nyc"}
+    contract["servers"] = [
+        contract["servers"][0],
+        {**address, "roles": [{"role": "analyst"}], "customProperties": [port]},
+    ]
+    Path("flights.odcs.yaml").write_text(yaml.safe_dump(contract))
+    settings = {
+        "project": "bench",
+        "endpoint": bigquery,
+        "credentials": "anonymous",
+        "staging": f"{Path.cwd()}/staging",
+        "hasura.endpoint": engine,
+    }
+    request = Request(
+        products=("flights.odcs.yaml",),
+        modes=("gql",),
+        settings=tuple(f"ports.gql.{key}={value}" for key, value in settings.items()),
+    )
+    workspace = Workspace(request)
+    sample.load(workspace.clients, lambda *_: None)
+    rounds = _rounds(workspace)
+    told: dict[str, float] = {}
+    [receipt] = app.run(request, lambda name, _: told.setdefault(name.removeprefix("graphql."), time.monotonic()))
+    assert receipt.rows == 336_776, receipt.error
+    began = time.monotonic()
+    [again] = app.run(request)
+    nothing = time.monotonic() - began
+    assert again.outcome == "unchanged"
+    workspace.clients.session().stop()
+    parts = {
+        "staging": ("staging", "staged"),
+        "load": ("staged", "loaded"),
+        "flip": ("flipping", "flipped"),
+        "tracking": ("tracking", "tracked"),
+        "in all": ("claimed", "released"),
+    }
+    return {
+        "rows": receipt.rows,
+        "seconds": {part: round(told[to] - told[since], 2) for part, (since, to) in parts.items()},
+        "seconds with nothing to do": round(nothing, 2),
+        **rounds,
+    }
+
+
+def _rounds(workspace: Workspace) -> dict[str, Any]:
+    """Stage and write plainly, in turn."""
+    [(product, _)] = workspace.ports
+    exposure, session = workspace.prepare(product).exposure, workspace.clients.session()
+    table = workspace.source(product)
+    served = PinnedRows(exposure, table, lambda: session)
+    staging = Staging(workspace.clients.files(str(Path.cwd())), f"{Path.cwd()}/rounds")
+
+    def stage() -> None:
+        staging.write(staged(served.rows(SPLIT_BYTES), exposure.columns), "staged")
+
+    def plainly() -> None:
+        session.table(table).write.mode("overwrite").option("compression", "snappy").parquet(
+            f"{Path.cwd()}/rounds/plain"
+        )
+
+    seconds: dict[str, list[float]] = {"staging": [], "plain": []}
+    for number in range(ROUNDS + 1):
+        for name, write in (("staging", stage), ("plain", plainly)):
+            took = _timed(write)
+            if number:
+                seconds[name].append(took)
+    shutil.rmtree("rounds")
+    ours, plain = median(seconds["staging"]), median(seconds["plain"])
+    return {
+        "staging, median": round(ours, 2),
+        "Spark's own Parquet write, median": round(plain, 2),
+        "ratio": round(median(a / b for a, b in zip(seconds["staging"], seconds["plain"], strict=True)), 2),
+    }
+
+
+def _timed(run: Callable[[], None]) -> float:
+    began = time.monotonic()
+    run()
+    return time.monotonic() - began
+
+
+@contextmanager
+def _server(module: str, *options: str) -> Iterator[str]:
+    """Run a server on a free port; yield its address, which is in what it says first."""
+    log = Path(f"{module}.log")
+    with log.open("wb") as output:
+        server = subprocess.Popen([sys.executable, "-m", module, "--port", "0", *options], stdout=output, stderr=output)
+    try:
+        while not (found := re.search(r"http://\S+", log.read_text())):
+            if server.poll() is not None:
+                raise SystemExit(log.read_text())
+            time.sleep(0.05)
+        yield found[0]
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
