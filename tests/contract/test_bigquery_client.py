@@ -389,7 +389,11 @@ def test_a_job_that_outlives_the_deadline_is_taken_by_the_next_run(faulty: Proxy
     assert len(load_jobs(faulty.address, wanted.table)) == 1
 
 
-def test_two_runs_at_once_load_once(bigquery: str, dataset: str, tmp_path: Path) -> None:
+def test_two_runs_at_once_load_once(
+    bigquery: str, dataset: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if second_opinion(request):
+        pytest.skip("local-bigquery answers 400 where two write at once; BigQuery answers 409")
     files, key, wanted = parquet(tmp_path, 50, 50), digest(), spec(dataset)
     clients = [BigQueryClient(PROJECT, "EU", bigquery, "anonymous") for _ in range(4)]
     together = threading.Barrier(len(clients))
