@@ -55,6 +55,7 @@ def test_rows_descriptions_labels_and_graphql_of_a_first_exposure(things: Gql) -
     receipt = things.expose(things.contract(roles=("analyst",), descriptions={"name": 'Its "name";\nas it is.'}))
     assert receipt.outcome is Outcome.PUBLISHED, receipt.error
     assert receipt.rows == 3
+    assert receipt.bytes_written > 0
     assert receipt.address == f"{PROJECT}.{things.namespace}.{things.named('t')}"
     assert receipt.details["rootFields"] == [things.root(), f"{things.root()}_aggregate"]
     assert receipt.details["selectLimit"] == 500
@@ -531,7 +532,7 @@ def test_a_plan_says_what_is_loaded_the_views_sql_and_what_is_tracked(
     things: Gql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     no_session(monkeypatch)
-    things.servers.forget()
+    before = len(things.servers.for_port.sent)
     planned = things.plan(things.contract(roles=("analyst", "clerk"), cluster=["name"]))
     assert planned.plan is not None
     assert planned.to_do
@@ -546,7 +547,8 @@ def test_a_plan_says_what_is_loaded_the_views_sql_and_what_is_tracked(
     assert said["track"].detail == f"source {things.namespace}; roles analyst, clerk"
     assert planned.plan.estimated_bytes
     assert any("500 rows" in each for each in planned.plan.warnings)
-    assert things.servers.modifying == []
+    assert all(each["configuration"]["dryRun"] for each in things.servers.for_port.sent[before:])
+    assert things.namespace not in {each.dataset_id for each in things.client.list_datasets()}
     monkeypatch.undo()
     receipt = things.expose(things.contract(roles=("analyst", "clerk"), cluster=["name"]))
     assert receipt.outcome is Outcome.PUBLISHED, receipt.error
