@@ -52,8 +52,9 @@ VERSION = "polyexpose_version"
 SNAPSHOT = "polyexpose_snapshot"
 DIGEST = "polyexpose_digest"
 
-# Pieces of data files that one task stages; as large as Spark's own default for Parquet.
-_SPLIT_BYTES = 64 << 20
+# Pieces of data files that one task stages: small enough that a small table keeps several cores busy, large enough that
+# one load job (10,000 files at most; BigQuery, "Quotas") takes tables of well over 100 GB.
+_SPLIT_BYTES = 16 << 20
 _TEXT_LOSES = "LIST and MAP are JSON text: no filter on what is inside"
 
 
