@@ -14,7 +14,8 @@ from polyexpose_spark.errors import Refused
 from polyexpose_spark.logical import ColumnType, Field, LogicalType
 from polyexpose_spark.ports import PORTS, port_class
 from polyexpose_spark.ports.base import Exposure, Port
-from polyexpose_spark.product import Column, DataProduct, PortSpec
+from polyexpose_spark.product import Column, PortSpec
+from tests.products import data_product
 
 PINNED = Snapshot(7, None, 1_700_000_000_000, "append", 0, 3, 1000, 1, {})
 
@@ -48,22 +49,7 @@ def port(mode: str, tmp_path: Any, request: pytest.FixtureRequest) -> Port[Any, 
 
 
 def exposure(*columns: Column) -> Exposure:
-    product = DataProduct(
-        path="x.odcs.yaml",
-        id="x",
-        name="things",
-        version="1.0.0",
-        title="Things",
-        description="",
-        table=("db", "things"),
-        properties=(),
-        relationships=(),
-        ports=(),
-        row_filters=(),
-        quality_rules=0,
-        state_location=None,
-        content={"id": "x"},
-    )
+    product = data_product("x", ("db", "things"), content={"id": "x"})
     return Exposure(product, PINNED, columns, "polyexpose_x_7")
 
 

@@ -102,10 +102,10 @@ def test_plan_reads_metadata_only_and_is_deterministic(laptop: Laptop) -> None:
 @pytest.mark.usefixtures("exposed", "no_java")
 def test_what_the_profile_sets_wins_over_the_contract(laptop: Laptop, tmp_path: Path) -> None:
     profile = tmp_path / "elsewhere.yaml"
-    profile.write_text(f"ports: {{csv: {{root: {tmp_path}/root}}, sql: {{namespace: other}}}}\n")
+    profile.write_text(f"ports: {{csv: {{root: {tmp_path}/files}}, sql: {{namespace: other}}}}\n")
     done = laptop.cli("--mode", "plan", "--product", "orders.odcs.yaml", "--conf", str(profile), "--output", "json")
     assert {each["port"]: each["address"] for each in done.json()} == {
-        "csv": f"{tmp_path}/root/csv/orders",
+        "csv": f"{tmp_path}/files/csv/orders",
         "sql": "lake.other.orders",
     }
     contract_only = laptop.cli(

@@ -16,9 +16,10 @@ from polyexpose_spark.config import CatalogConfig, Config
 from polyexpose_spark.errors import ConfigError, Refused
 from polyexpose_spark.ports.base import Exposure
 from polyexpose_spark.ports.sql import SqlAddresses, SqlPort, SqlSettings
-from polyexpose_spark.product import Column, DataProduct, PortSpec
+from polyexpose_spark.product import Column, PortSpec
 from polyexpose_spark.receipt import Outcome, Receipt
 from polyexpose_spark.workspace import Request
+from tests.products import data_product
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -238,22 +239,7 @@ def port(tmp_path: Path, catalog: CatalogConfig | None = None, **namespaces: str
 
 
 def exposure(type_: str = "long") -> Exposure:
-    product = DataProduct(
-        path="orders.odcs.yaml",
-        id="orders",
-        name="orders",
-        version="1.0.0",
-        title="Orders",
-        description="",
-        table=("sales", "orders"),
-        properties=(),
-        relationships=(),
-        ports=(),
-        row_filters=(),
-        quality_rules=0,
-        state_location=None,
-        content={},
-    )
+    product = data_product("orders", ("sales", "orders"))
     snapshot = Snapshot(7, None, 1_700_000_000_000, "append", 0, 3, 1000, 1, {})
     return Exposure(product, snapshot, (Column("c", logical.parse(type_), False, "", 0),), "polyexpose_orders_7")
 

@@ -13,7 +13,8 @@ from polyexpose_spark.ports import datapackage
 from polyexpose_spark.ports.base import Exposure
 from polyexpose_spark.ports.csv_text import Dialect, header_line
 from polyexpose_spark.ports.datapackage import DataFile
-from polyexpose_spark.product import Column, DataProduct
+from polyexpose_spark.product import Column
+from tests.products import data_product
 
 COLUMNS = (
     Column("day", logical.parse("date"), True, "", 2),
@@ -26,22 +27,7 @@ FILES = (DataFile("t-1-00000.csv", 10, "sha256:aa", 2), DataFile("t-1-00001.csv"
 
 
 def exposure() -> Exposure:
-    product = DataProduct(
-        path="x.odcs.yaml",
-        id="Sales_Orders",
-        name="Orders",
-        version="1.2.0",
-        title="Orders é",
-        description="",
-        table=("sales", "orders"),
-        properties=(),
-        relationships=(),
-        ports=(),
-        row_filters=(),
-        quality_rules=0,
-        state_location=None,
-        content={},
-    )
+    product = data_product("Sales_Orders", ("sales", "orders"), name="Orders", version="1.2.0", title="Orders é")
     committed_at = 1_700_000_000_123
     return Exposure(product, Snapshot(7, None, committed_at, "append", 0, 5, 1, 1, {}), COLUMNS, "tag")
 
