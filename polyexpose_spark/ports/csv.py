@@ -214,7 +214,7 @@ class CsvPort(Port[CsvSettings, CsvAddresses]):
 
         step("csv.sealing", f"{len(parts)} parts")
         target = None if settings.single_file else settings.target_bytes
-        sealing = Sealing(staging, settings.compression, target, in_parts)
+        sealing = Sealing(staging, settings.compression, target, in_parts, hashed=not settings.single_file)
         sealed = csv_job.sealed(read.sparkSession, parts, sealing, rows)
         step("csv.sealed", f"{len(sealed)} files")
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from polyexpose_spark.clients import StoredFile
 
 
+_TASK_BYTES = 1 << 30
+"""One task handles parts of about this size in all."""
+
+
 def stage(rows: DataFrame, line: Column, folder: str) -> int:
     """Write each row as one line into a folder; return how many rows were seen on the way.
 
@@ -50,7 +54,7 @@ def sealed(session: SparkSession, parts: Sequence[Part], sealing: Sealing, rows:
     Raises:
         TargetFailed: what was written is not as many rows as were seen.
     """
-    texts = _on_executors(session, csv_parts.sealer(parts, sealing), len(parts))
+    texts = _on_executors(session, csv_parts.sealer(parts, sealing), parts)
     by_part = [csv_parts.pieces(each) for each in texts]
     pieces = [piece for each in by_part for piece in each]
     in_header = 0 if sealing.header is None else sealing.header.count("\n") + 1
@@ -59,8 +63,8 @@ def sealed(session: SparkSession, parts: Sequence[Part], sealing: Sealing, rows:
         return [(each, each.line_ends - in_header) for each in pieces]
     # A part that was not split is counted again, by its quotes: it is there as Spark wrote it.
     again = [number for number, each in enumerate(by_part) if each[0].rows is None]
-    paths = [parts[number].path for number in again]
-    counts = map(int, _on_executors(session, csv_parts.counter(paths), len(paths)))
+    left = [parts[number] for number in again]
+    counts = map(int, _on_executors(session, csv_parts.counter(left), left))
     counted = {by_part[number][0].path: count - bool(in_header) for number, count in zip(again, counts, strict=True)}
     found = [(each, counted[each.path] if each.rows is None else each.rows) for each in pieces]
     written = sum(count for _, count in found)
@@ -69,16 +73,15 @@ def sealed(session: SparkSession, parts: Sequence[Part], sealing: Sealing, rows:
     return found
 
 
-def _on_executors(session: SparkSession, function: Callable[[int], str], count: int) -> list[str]:
-    """Call the function with 0, 1, ... on the executors, one task each; return the results in this order."""
+def _on_executors(session: SparkSession, function: Callable[[int], str], parts: Sequence[Part]) -> list[str]:
+    """Call the function with the number of each part on the executors; return the results in this order."""
     from pyspark import cloudpickle
-    from pyspark.sql import functions as F
 
-    if not count:
+    if not parts:
         return []
     # The code travels with the task: executors need not have this package, however the driver came by it.
     cloudpickle.register_pickle_by_value(csv_parts)  # type: ignore[no-untyped-call]
-    # A plain Python UDF: unlike mapInArrow it needs no pandas, on neither side.
-    call = F.udf(function, "string").asNondeterministic()
-    found = session.range(0, count, 1, count).select("id", call("id").alias("result")).collect()
-    return [str(each["result"]) for each in sorted(found, key=lambda each: int(each["id"]))]
+    # A task that calls Python costs a tenth of a second: no more of them than there are cores, unless parts are many.
+    context = session.sparkContext
+    wanted = max(context.defaultParallelism, -(-sum(part.size for part in parts) // _TASK_BYTES))
+    return context.parallelize(range(len(parts)), min(len(parts), wanted)).map(function).collect()

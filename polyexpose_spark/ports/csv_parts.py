@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-_BLOCK = 4 << 20
+_BLOCK = 256 << 10
+"""It stays in the processor's cache while it is hashed and counted."""
 _LF, _QUOTE = b"\n", b'"'
 _ALL_BUT_LF_AND_QUOTE = bytes(set(range(256)) - {_LF[0], _QUOTE[0]})
 _GZIP_LEVEL = 6
@@ -40,6 +41,8 @@ class Sealing:
     """A larger part (before compression) is split at ends of records; None: never."""
     header: str | None
     """The line that begins every part, and has to begin every file; None: there is none."""
+    hashed: bool = True
+    """False: a part that is left as it is is only counted, for its hash is of no use."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +72,12 @@ def pieces(text: str) -> list[Piece]:
     return [Piece(**each) for each in json.loads(text)]
 
 
-def counter(paths: Sequence[str]) -> Callable[[int], str]:
-    """Return a function for executors: number of a path -> how many records it has, the header included."""
+def counter(parts: Sequence[Part]) -> Callable[[int], str]:
+    """Return a function for executors: number of a part -> how many records it has, the header included."""
 
     def count(number: int) -> str:
         records = _Records()
-        with _reading(paths[number]) as source:
+        with _reading(parts[number].path) as source:
             for block in iter(lambda: source.read(_BLOCK), b""):
                 records.take(block)
         return str(records.count)
@@ -104,7 +107,8 @@ def _pieces(part: Part, sealing: Sealing) -> list[Piece]:
             return [file.close(rows=None)]
         digest, line_ends = hashlib.sha256(), 0
         for block in blocks:
-            digest.update(block)
+            if sealing.hashed:
+                digest.update(block)
             line_ends += block.count(_LF)
     return [Piece(part.path, part.size, digest.hexdigest(), line_ends, None)]
 

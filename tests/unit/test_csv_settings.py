@@ -98,5 +98,5 @@ def test_the_profile_wins_over_the_contract(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_no_address_names_both_keys() -> None:
-    with pytest.raises(ConfigError, match=r"x\.odcs\.yaml: servers\[2\]\.location: .*`location`.*ports\.csv\.root"):
+    with pytest.raises(ConfigError, match=r"odcs\.yaml: servers\[2\]\.location: .*`location`.*ports\.csv\.root"):
         port(None, None).address(exposure().product)
