@@ -123,7 +123,9 @@ def main(argv: Sequence[str] | None = None, progress: StepListener | None = None
         progress: told every step; lines on stderr where None.
     """
     arguments = parser().parse_args(argv)
-    arguments.progress = progress or Progress(every=arguments.verbose)
+    # spark-submit puts a job's stderr into stdout, where a program that asked for JSON would find the steps.
+    quiet = arguments.output == "json" and not arguments.verbose
+    arguments.progress = progress or (_silent if quiet else Progress(every=arguments.verbose))
     _configure_logging(arguments.verbose)
     try:
         _check(arguments)
@@ -302,6 +304,10 @@ _IN_BETWEEN = frozenset(
         *("sealing", "moving", "moved", "describing", "described", "pointing", "collecting", "collected"),
     }
 )
+
+
+def _silent(name: str, detail: str) -> None:
+    """Tell nobody."""
 
 
 class Progress:
