@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import itertools
 import os
 import shutil
 import time
@@ -26,6 +27,8 @@ from polyexpose_spark.errors import TargetFailed, TargetUnavailable
 # Every put holds the lock of its folder: a temporary file seen under the lock was left by a dead process.
 _TEMPORARY = ".polyexpose-put"
 _BLOCK = 256 << 10
+_ATTEMPTS = 1000
+"""Others who remove a folder just when it is needed cannot do so this often; a folder that cannot be made always."""
 
 
 class LocalFiles:
@@ -157,12 +160,12 @@ def _replace(target: Path, data: bytes) -> None:
 @contextmanager
 def _locked(folder: Path) -> Iterator[int]:
     """Hold the folder, made where it is missing, against every other change; yield its descriptor."""
-    while True:
+    for attempt in itertools.count(1):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         except (FileNotFoundError, FileExistsError):
-            if os.path.lexists(folder) and not folder.is_dir():
+            if attempt == _ATTEMPTS or (os.path.lexists(folder) and not folder.is_dir()):
                 raise
             continue  # another process removes an empty folder just now
         try:

@@ -220,6 +220,11 @@ class TestLocalFiles:
             LocalFiles().put(f"{tmp_path}/file/x", b"")
         assert LocalFiles().read(f"{tmp_path}/file/x") is None
 
+    @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")
+    def test_a_folder_that_cannot_be_made(self) -> None:
+        with pytest.raises(TargetFailed, match="/proc/none/pointer could not be written: No such file or directory"):
+            LocalFiles().put("/proc/none/pointer", b"")
+
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody without rights")
     def test_no_right_to_write(self, tmp_path: Path) -> None:
         tmp_path.chmod(0o755)

@@ -356,6 +356,14 @@ def test_a_damaged_data_file_is_told_and_nothing_is_published(numbers: Lake) -> 
     assert not numbers.folder.exists()
 
 
+def test_a_folder_that_cannot_be_made_is_told(numbers: Lake, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    numbers.folder = tmp_path / "file" / "out"
+    with pytest.raises(TargetFailed, match=r"Parent path is not a directory: .*/file"):
+        numbers.expose()
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
 def test_two_thousand_columns(lake: Lake) -> None:
     types = ("BIGINT", "STRING", "DOUBLE", "TIMESTAMP", "DECIMAL(18,9)", "DATE", "BOOLEAN", "ARRAY<DECIMAL(9,2)>")
     values = ("id", "'a,b'", "1D", "timestamp_micros(id)", "1.5", "DATE'2024-01-01'", "true", "array(1.25, NULL)")
