@@ -580,7 +580,7 @@ PASSING = {
 
 
 # The faults are the proxy's: the server behind it adds nothing.
-only_ours = pytest.mark.parametrize("bigquery", ["stand-in"], indirect=True)
+only_ours = pytest.mark.parametrize("bigquery", ["stand_in"], indirect=True)
 
 
 def _ready(address: str, dataset: str, folder: Path) -> list[str]:

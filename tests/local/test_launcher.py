@@ -23,6 +23,10 @@ pytest.importorskip("google.cloud.bigquery", reason="google-cloud-bigquery is no
 NAMES = ("launcher", "bigquery", "graphql")
 
 
+def _heeds_hangup() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Local:
     """The command, with a state folder and two ports of its own."""
 
@@ -40,7 +44,8 @@ class Local:
 
     def foreground(self) -> subprocess.Popen[str]:
         """Start without --detach; return when it says that they run."""
-        process = subprocess.Popen(self.command(), stdout=subprocess.PIPE, text=True)
+        # Under nohup, as a CI may run this, a child would ignore SIGHUP.
+        process = subprocess.Popen(self.command(), stdout=subprocess.PIPE, text=True, preexec_fn=_heeds_hangup)
         self.started.append(process)
         assert process.stdout is not None
         assert process.stdout.readline() == "BigQuery server and GraphQL engine run; Ctrl-C stops them\n"

@@ -165,14 +165,14 @@ def test_integers_as_text(gql: Gql) -> None:
 
 @pytest.fixture(scope="session")
 def all_types(spark: Any, config: Any) -> list[dict[str, Any]]:
-    """The table samples.all_types, made once; its rows read from its Parquet file by Arrow, not by Spark."""
+    """The table gql_samples.all_types, made once; its rows read from its Parquet file by Arrow, not by Spark."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    spark.sql("CREATE NAMESPACE IF NOT EXISTS lake.samples")
-    sample_types.create(spark, "lake", ("samples", "all_types"), {})
-    sample_types.rows(spark, "lake.samples.all_types").writeTo("lake.samples.all_types").append()
-    folder = Path(Catalog(config.catalog).table(("samples", "all_types")).location.removeprefix("file:")) / "data"
+    spark.sql("CREATE NAMESPACE IF NOT EXISTS lake.gql_samples")
+    sample_types.create(spark, "lake", ("gql_samples", "all_types"), {})
+    sample_types.rows(spark, "lake.gql_samples.all_types").writeTo("lake.gql_samples.all_types").append()
+    folder = Path(Catalog(config.catalog).table(("gql_samples", "all_types")).location.removeprefix("file:")) / "data"
     rows = pa.concat_tables(pq.read_table(file) for file in sorted(folder.rglob("*.parquet"))).to_pylist()
     assert len(rows) == len(sample_types.CASES)
     return sorted(rows, key=lambda row: int(row["id"]))
@@ -273,7 +273,7 @@ def different_cells(gql: Gql, rows: list[dict[str, Any]]) -> dict[tuple[str, str
 
 
 def test_every_type_is_the_same_cell_by_cell(gql: Gql, all_types: list[dict[str, Any]]) -> None:
-    receipt = gql.expose(gql.contract("all_types", table=("samples", "all_types")))
+    receipt = gql.expose(gql.contract("all_types", table=("gql_samples", "all_types")))
     assert receipt.outcome is Outcome.PUBLISHED, receipt.error
     assert different_cells(gql, all_types) == {}
     view = gql.client.get_table(f"{gql.namespace}.{gql.named('all_types')}")
@@ -294,7 +294,7 @@ NOT_LOADED_THERE = ("fixed_value", "binary_value", "decimal_38_0")
 def test_every_type_is_the_same_in_a_server_of_other_people(
     gql: Gql, local_bigquery: str, all_types: list[dict[str, Any]]
 ) -> None:
-    left = gql.spark.table("lake.samples.all_types").drop(*NOT_LOADED_THERE)
+    left = gql.spark.table("lake.gql_samples.all_types").drop(*NOT_LOADED_THERE)
     left.writeTo(f"lake.{gql.namespace}.{gql.named('all_types')}").using("iceberg").create()
     gql.settings = (f"ports.gql.endpoint={local_bigquery}", "ports.gql.hasura=null")
     gql.client = bigquery.Client(PROJECT, AnonymousCredentials(), client_options={"api_endpoint": local_bigquery})
@@ -306,7 +306,7 @@ def test_every_type_is_the_same_in_a_server_of_other_people(
 
 
 def test_every_type_arrives_in_graphql(gql: Gql, all_types: list[dict[str, Any]]) -> None:
-    gql.expose(gql.contract("all_types", table=("samples", "all_types"), roles=("analyst",)))
+    gql.expose(gql.contract("all_types", table=("gql_samples", "all_types"), roles=("analyst",)))
     names = [name for name in expected_cells(all_types[0])]
     asked = gql.ask(f"{{ {gql.root('all_types')}(order_by: {{id: asc}}) {{ {' '.join(names)} }} }}", "analyst")
     for row, got in zip(all_types, asked[gql.root("all_types")], strict=True):
