@@ -89,7 +89,10 @@ class Files(Protocol):
         ...
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Delete objects; one that is already gone is no error. Folders left empty go as well."""
+        """Delete objects; a path ending in `/` stands for all below it. One that is gone is no error.
+
+        Folders left empty go as well.
+        """
         ...
 
 
