@@ -25,19 +25,13 @@ from polyexpose_spark import runtime
 from polyexpose_spark.catalog import Catalog
 from polyexpose_spark.config import CatalogConfig, Config
 from polyexpose_spark.session import build_session
+from tests.missing import missing
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 PASSWORD = "hasta-la-vista-42"  # of a server that lives as long as the tests
 KINDS = ("sqlite", "postgresql", "rest", "hadoop")
-
-
-def missing(what: str) -> None:
-    """Skip what this machine cannot run; in CI it has to run."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(what)
-    pytest.skip(what)
 
 
 def free_port() -> int:

@@ -13,6 +13,7 @@ from polyexpose_spark.engine import console_assets
 from polyexpose_spark.errors import TargetUnavailable
 from tests.engine.conftest import Api
 from tests.engine.tables import METADATA
+from tests.missing import missing
 
 DRIVER = Path("/usr/bin/chromedriver")
 
@@ -23,11 +24,12 @@ def assets() -> Path:
     try:
         return console_assets.fetch()
     except TargetUnavailable as error:
-        pytest.skip(str(error))
+        missing(str(error))
 
 
-@pytest.mark.skipif(not DRIVER.exists(), reason="needs Debian's chromium and chromium-driver")
 def test_in_a_browser(engines: Any, assets: Path, tmp_path: Path) -> None:
+    if not DRIVER.exists():
+        missing("needs Debian's chromium and chromium-driver")
     selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
     from selenium.webdriver.chrome.service import Service
     from selenium.webdriver.support.ui import WebDriverWait

@@ -14,6 +14,7 @@ import pytest
 from polyexpose_spark.engine import console_assets
 from polyexpose_spark.engine.console import ASSETS
 from polyexpose_spark.errors import TargetUnavailable
+from tests.missing import missing
 
 # `npm pack` of a registry whose packages are in the folder PACKED.
 NPM = """#!/bin/sh
@@ -44,7 +45,7 @@ def pack(folder: Path, change: str = "") -> None:
     try:
         real = console_assets.fetch()
     except TargetUnavailable as error:
-        pytest.skip(str(error))
+        missing(str(error))
     for archive in {asset.archive for asset in console_assets.assets()}:
         with tarfile.open(folder / archive, "w:gz") as packed:
             for asset in console_assets.assets():
