@@ -16,7 +16,7 @@ from polyexpose_spark import __version__, tags
 from polyexpose_spark.catalog import Snapshot, Table
 from polyexpose_spark.errors import ExitCode, PolyexposeError
 from polyexpose_spark.ledger import Entry
-from polyexpose_spark.ports.base import Plan, Published, StepListener
+from polyexpose_spark.ports.base import Plan, Positions, Published, StepListener
 from polyexpose_spark.product import DataProduct, PortSpec
 from polyexpose_spark.receipt import Check, Outcome, Receipt, at
 from polyexpose_spark.served import PinnedRows
@@ -92,12 +92,15 @@ class _Exposing:
             plan_ = self.port.plan(prepared.exposure)
             book = self.workspace.ledger(self.of, self.port)
             entry, _ = book.read()
-            if entry.exposed and is_there(entry, plan_, self.port):
+            anew = self.workspace.request.from_scratch
+            if entry.exposed and not anew and is_there(entry, plan_, self.port):
                 return self._unchanged(entry.exposed)
             with book.claim(self.run_id, prepared.exposure.snapshot.id) as held:
                 self.step("claimed", "")
+                if anew and held.entry.position:
+                    held.store(held.entry.position.anew())
                 warnings = plan_.warnings + tags.tag(self.workspace, prepared, self.port, self.step)
-                published = self._publish(prepared, plan_)
+                published = self._publish(prepared, plan_, held)
                 held.check()
                 receipt = self._published(prepared, plan_, published, warnings)
                 self.step("recording", "")
@@ -138,9 +141,17 @@ class _Exposing:
         except Exception as error:
             raise explained(error) from error
 
-    def _publish(self, prepared: Prepared, plan_: Plan) -> Published:
-        served = PinnedRows(prepared.exposure, self.workspace.source(self.of), self.workspace.clients.session)
-        return self._answered(lambda: self.port.publish(plan_, served, self.step))
+    def _publish(self, prepared: Prepared, plan_: Plan, positions: Positions) -> Published:
+        files, folder = self.workspace.state(self.of)
+        served = PinnedRows(
+            exposure=prepared.exposure,
+            table=self.workspace.source(self.of),
+            session=self.workspace.clients.session,
+            source=prepared.table,
+            files=files,
+            checkpoints=f"{folder}/checkpoints/{self.port.spec.server}",
+        )
+        return self._answered(lambda: self.port.publish(plan_, served, positions, self.step))
 
     def _unchanged(self, exposed: Receipt) -> Receipt:
         again: dict[str, Any] = {"run": self.run_id, "outcome": Outcome.UNCHANGED, "bytes_written": 0, "warnings": ()}
@@ -245,7 +256,7 @@ def _planned(workspace: Workspace, port: AnyPort, prepared: Prepared) -> Planned
         plan_ = port.plan(prepared.exposure)
         entry, _ = workspace.ledger(of, port).read()
         exposed = entry.exposed.snapshot_id if entry.exposed else None
-        return Planned(of, port.spec, plan_, not is_there(entry, plan_, port), exposed, port.outlook(plan_))
+        return Planned(of, port.spec, plan_, not is_there(entry, plan_, port), exposed, port.outlook(plan_, entry.position))
     except PolyexposeError as error:
         return Planned(of, port.spec, error=error)
 

@@ -24,6 +24,7 @@ from pydantic.alias_generators import to_camel
 from polyexpose_spark.clients import ABSENT, Changed, Files
 from polyexpose_spark.documents import Strict
 from polyexpose_spark.errors import PolyexposeError, TargetFailed, TargetUnavailable
+from polyexpose_spark.position import Position
 from polyexpose_spark.receipt import Receipt
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,9 @@ class Entry(_Record):
     claim: Claim | None = None
     kept: tuple[Receipt, ...] = ()
     """Receipts of the exposures that can be served again, newest first; the first is what is exposed."""
+
+    position: Position | None = None
+    """How far a port that sends what changed has come."""
 
     @property
     def exposed(self) -> Receipt | None:
@@ -176,11 +180,29 @@ class Held:
             self.entry = self.entry.model_copy(update={"kept": tuple([receipt, *others][:keep])})
             self.write()
 
+    def read(self) -> Position | None:
+        """Return the position. With store() this is ports.base.Positions."""
+        return self.entry.position
+
+    def store(self, position: Position) -> None:
+        """Store the position.
+
+        Raises:
+            TargetUnavailable: another run took this port over.
+        """
+        with self._lock:
+            self.entry = self.entry.model_copy(update={"position": position})
+            self.write()
+
     def forget(self, receipt: Receipt) -> None:
-        """Write the receipt of a withdrawal: nothing is exposed or kept any more."""
+        """Write the receipt of a withdrawal: nothing is exposed or kept any more.
+
+        Of a position the epoch stays, so that what is sent in another life has other ids.
+        """
         with self._lock:
             self.ledger.write_receipt(receipt)
-            self.entry = self.entry.model_copy(update={"kept": ()})
+            position = self.entry.position.anew() if self.entry.position else None
+            self.entry = self.entry.model_copy(update={"kept": (), "position": position})
             self.write()
 
     def release(self) -> None:

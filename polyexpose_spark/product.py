@@ -51,6 +51,11 @@ class Column:
     primary_key: int
 
 
+def primary_key(columns: Sequence[Column]) -> tuple[Column, ...]:
+    """Return the columns of the primary key, in its order; empty where there is none."""
+    return tuple(sorted((each for each in columns if each.primary_key), key=lambda each: each.primary_key))
+
+
 @dataclass(frozen=True)
 class Relationship:
     """A foreign key: these columns name a row of another product."""

@@ -104,10 +104,11 @@ def _current_at(table: Table, milliseconds: int, as_of: str) -> Snapshot:
 
 def quoted(catalog_name: str, identifier: tuple[str, ...]) -> str:
     """Return the full name of a table or view for Spark SQL, every part in backquotes."""
-    return ".".join(_backquoted(part) for part in (catalog_name, *identifier))
+    return ".".join(quoted_name(part) for part in (catalog_name, *identifier))
 
 
-def _backquoted(name: str) -> str:
+def quoted_name(name: str) -> str:
+    """Return a name in backquotes."""
     return "`" + name.replace("`", "``") + "`"
 
 
@@ -253,12 +254,12 @@ def tag(session: SparkSession, name: str, tag: str, snapshot_id: int) -> None:
         TargetFailed: not permitted, or the snapshot is gone. TargetUnavailable: out of reach, or busy.
     """
     version = f"AS OF VERSION {int(snapshot_id)} RETAIN {_KEPT_DAYS} DAYS"
-    _alter(session, name, f"CREATE OR REPLACE TAG {_backquoted(tag)} {version}")
+    _alter(session, name, f"CREATE OR REPLACE TAG {quoted_name(tag)} {version}")
 
 
 def untag(session: SparkSession, name: str, tag: str) -> None:
     """Drop a tag; one that is not there is no error. Raises as tag() does."""
-    _alter(session, name, f"DROP TAG IF EXISTS {_backquoted(tag)}")
+    _alter(session, name, f"DROP TAG IF EXISTS {quoted_name(tag)}")
 
 
 def _alter(session: SparkSession, name: str, clause: str) -> None:

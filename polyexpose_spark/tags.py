@@ -51,6 +51,7 @@ def untag(workspace: Workspace, of: DataProduct, step: StepListener, *, start_se
     for entry in ledger.entries(*workspace.state(of)).values():
         needed |= {str(each.snapshot_id) for each in entry.kept}
         needed |= {str(entry.claim.snapshot_id)} if entry.claim else set()
+        needed |= {str(entry.position.snapshot_id), str(entry.position.toward)} if entry.position else set()
     old = [name for name in tags if name.removeprefix(prefix) not in needed]
     if not old or not (start_session or workspace.has_session):
         return

@@ -36,6 +36,8 @@ class Request:
     settings: tuple[str, ...] = ()
     snapshot_id: int | None = None
     as_of: str | None = None
+    from_scratch: bool = False
+    """Begin the events with a whole snapshot again."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,8 @@ class Workspace:
         pinned = snapshot.pin(table, self.request.snapshot_id, self.request.as_of)
         columns = contract.columns(of, table.columns(pinned))
         tag = f"{tag_prefix(of)}{pinned.id}"
-        return Prepared(of, table, Exposure(of, pinned, columns, tag, table.partitioning))
+        line = table.ancestors(pinned.id)
+        return Prepared(of, table, Exposure(of, pinned, columns, tag, table.partitioning, table.uuid, line))
 
     def source(self, of: DataProduct) -> str:
         """Return the full name of the product's table, quoted for Spark SQL."""

@@ -5,7 +5,7 @@ Nothing is imported or contacted before it is used, so `--mode csv` needs no Big
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
 from polyexpose_spark.errors import Refused
 
 if TYPE_CHECKING:
+    from pyarrow import RecordBatch
     from pyspark.sql import SparkSession
 
     from polyexpose_spark.catalog import Catalog
     from polyexpose_spark.clients.bigquery_tables import HeldTable, HeldView, Loaded, TableName, TableSpec
+    from polyexpose_spark.clients.delivery import Envelope
+    from polyexpose_spark.clients.event_addresses import KafkaAddress, PubsubAddress, PubsubliteAddress
     from polyexpose_spark.clients.hasura import Applied
     from polyexpose_spark.clients.hasura_metadata import Command, Publication, Source
     from polyexpose_spark.clients.hasura_metadata import TableName as TrackedName
@@ -186,6 +189,74 @@ class Hasura(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Topic:
+    """A topic that is there."""
+
+    partitions: int
+    """0: the service has none."""
+    max_bytes: int
+    """The largest event that it takes: key, value and attributes together."""
+    described: str = ""
+    """What the service says of retention, compaction, replicas; one line."""
+
+
+@dataclass(frozen=True)
+class TopicSettings:
+    """A topic that is wanted; None: as the service or the profile has it."""
+
+    partitions: int | None = None
+    retention_hours: int | None = None
+    compacted: bool = False
+    """Keep the last event of each key (and tombstones) instead of all for a time."""
+
+
+class EventSink(Protocol):
+    """One topic of one message service. Every method raises TargetFailed or TargetUnavailable within a deadline."""
+
+    @property
+    def address(self) -> str:
+        """Return what a user sees: `kafka://host:9092/topic`."""
+        ...
+
+    @property
+    def by_route(self) -> bool:
+        """Say whether every route's events must come in one task, in an order that a repeat of the batch gives again."""
+        ...
+
+    def routes(self, topic: Topic) -> int:
+        """Return among how many routes the keys are spread, sha256(key) mod routes; 0: the service does it itself."""
+        ...
+
+    def topic(self) -> Topic | None:
+        """Return the topic; None: it is not there."""
+        ...
+
+    def create(self, wanted: TopicSettings) -> Topic:
+        """Create the topic; one that is there by now is no error.
+
+        Raises:
+            Refused: the service has no such setting.
+        """
+        ...
+
+    def delete(self) -> None:
+        """Delete the topic; one that is gone is no error."""
+        ...
+
+    def sender(
+        self, topic: Topic, envelope: Envelope, batch: str
+    ) -> Callable[[Iterator[RecordBatch]], Iterator[RecordBatch]]:
+        """Return what sends the events of a task, for DataFrame.mapInArrow: delivery.EVENT_COLUMNS to SENT_COLUMNS.
+
+        Args:
+            topic: as topic() returned it.
+            envelope: what all events share.
+            batch: names this batch of events; a repeat of the same events has the same name.
+        """
+        ...
+
+
 class Clients:
     """One of each client, built on first use."""
 
@@ -225,6 +296,24 @@ class Clients:
         from polyexpose_spark.clients.hasura import HasuraClient
 
         return HasuraClient(endpoint, admin_secret)
+
+    def kafka(self, address: KafkaAddress, topic: str) -> EventSink:
+        """Return a topic of a Kafka cluster."""
+        from polyexpose_spark.clients.kafka import KafkaSink
+
+        return KafkaSink(address, topic)
+
+    def pubsublite(self, address: PubsubliteAddress, topic: str) -> EventSink:
+        """Return a topic of Pub/Sub Lite."""
+        from polyexpose_spark.clients.pubsublite import PubsubliteSink
+
+        return PubsubliteSink(address, topic)
+
+    def pubsub(self, address: PubsubAddress, topic: str) -> EventSink:
+        """Return a topic of Pub/Sub."""
+        from polyexpose_spark.clients.pubsub import PubsubSink
+
+        return PubsubSink(address, topic)
 
     def files(self, location: str) -> Files:
         """Return the client for the scheme of this location."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from polyexpose_spark.catalog import Snapshot
     from polyexpose_spark.clients import Clients
+    from polyexpose_spark.position import Position
     from polyexpose_spark.product import Column, DataProduct, PortSpec
 
 S = TypeVar("S", bound="PortSettings")
@@ -85,6 +87,10 @@ class Exposure:
     """Name of the Iceberg tag that keeps the snapshot: ``polyexpose_<product>_<snapshot id>``."""
     partitioning: tuple[str, ...] = ()
     """The table's partition spec, one text per field: `month(time_hour)`."""
+    table_uuid: str = ""
+    """Iceberg's id of the table; another one after it was dropped and made anew."""
+    lineage: tuple[Snapshot, ...] = ()
+    """The snapshot and its live ancestors, newest first."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +156,96 @@ class Served(Protocol):
         """
         ...
 
+    def pieces(self, snapshot_id: int, split_bytes: int) -> Pieces:
+        """Return all rows of a live snapshot, in the columns of the exposed one, in pieces that never change.
+
+        Raises:
+            Refused: the snapshot expired.
+        """
+        ...
+
+    def commits(self, since: int) -> Sequence[Snapshot] | None:
+        """Return the commits after a snapshot up to the exposed one, oldest first.
+
+        Those that only rewrite files (operation `replace`) are left out.
+
+        Returns:
+            None where the exposed snapshot does not descend from it: a rollback, a branch, or expired in between.
+
+        Raises:
+            Refused: the snapshot expired; says that `--from-scratch` begins anew.
+        """
+        ...
+
+    def changes(self, since: int, until: int | None = None) -> AbstractContextManager[DataFrame]:
+        """Return what changed between two live snapshots, one row per key, in the columns of the exposed one.
+
+        Args:
+            since: the older state; it need not be an ancestor.
+            until: the newer state; the exposed snapshot where None. A commit and its parent give that commit alone.
+
+        Returns:
+            The columns of changes.CHANGE: op (insert, update, delete), key, before, after (structs; NULL where there
+            is none), snapshot_id, committed_at, ordinal. Equal keys are in one partition. Valid inside the `with`.
+
+        Raises:
+            Refused: a snapshot expired; says that `--from-scratch` begins anew.
+        """
+        ...
+
+    def appends(self, since: int) -> Appends | str:
+        """Return what was appended after a snapshot up to the exposed one, as a stream; or why there is none."""
+        ...
+
+
+class Pieces(Protocol):
+    """The rows of one snapshot, cut into pieces: the same pieces of the same rows whenever it is read."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        ...
+
+    def rows(self, first: int, end: int) -> AbstractContextManager[DataFrame]:
+        """Return the rows of pieces first to end - 1."""
+        ...
+
+
+class Appends(Protocol):
+    """What was appended, by Structured Streaming with a checkpoint."""
+
+    def run(self, send: Callable[[DataFrame, Sequence[Snapshot]], None]) -> None:
+        """Hand over everything, in order and in as few batches as the stream makes.
+
+        Args:
+            send: takes the rows of some commits, in the form of Served.changes() with the ordinal counting the commits,
+                and those commits, oldest first; when it returns, they were sent. What it raises ends the stream.
+
+        Raises:
+            StreamEnded: the stream cannot go on (a commit that is no append, an expired snapshot, ...); what was not
+                handed over is got by Served.changes().
+        """
+        ...
+
+
+class StreamEnded(Exception):
+    """A stream that cannot go on; the text says why."""
+
+
+class Positions(Protocol):
+    """How far a port that sends what changed has come; kept in the ledger by compare-and-set."""
+
+    def read(self) -> Position | None:
+        """Return the position; None: nothing was ever sent."""
+        ...
+
+    def store(self, position: Position) -> None:
+        """Store it.
+
+        Raises:
+            TargetUnavailable: another run took this port over.
+        """
+        ...
+
 
 class Port(ABC, Generic[S, A]):
     """One way of serving a data product."""
@@ -195,18 +291,24 @@ class Port(ABC, Generic[S, A]):
         """Say whether all that goes with a target that holds this plan is in place as well (no session, no writing)."""
         return True
 
-    def outlook(self, plan: Plan) -> tuple[str, ...]:
-        """Say what only the target knows of carrying out a plan: what stands in the way, what would change there.
+    def outlook(self, plan: Plan, position: Position | None) -> tuple[str, ...]:
+        """Say what only target and ledger know of carrying out a plan: what stands in the way, what would change.
 
         Asked by `--mode plan` only; changes nothing.
         """
         return ()
 
     @abstractmethod
-    def publish(self, plan: Plan, served: Served, step: StepListener) -> Published:
+    def publish(self, plan: Plan, served: Served, positions: Positions, step: StepListener) -> Published:
         """Carry out the plan. A reader sees the old or the new state; doing it again changes nothing.
 
         Called only by the holder of the ledger's claim, so never twice at a time for one port of a product.
+
+        Args:
+            plan: what plan() returned.
+            served: the data.
+            positions: for ports that send what changed.
+            step: told every named point.
 
         Raises:
             TargetFailed, TargetUnavailable: the target is as it was.

@@ -25,6 +25,7 @@ from polyexpose_spark.ports.base import (
     Native,
     Plan,
     Port,
+    Positions,
     Published,
     Served,
     StepListener,
@@ -164,7 +165,7 @@ class CsvPort(Port[CsvSettings, CsvAddresses]):
         package, _ = _pointer(self.clients.files(address), address, product)
         return Held(package.digest, package.snapshot_id, package.contract_version) if package else None
 
-    def publish(self, plan: Plan, served: Served, step: StepListener) -> Published:
+    def publish(self, plan: Plan, served: Served, positions: Positions, step: StepListener) -> Published:
         """Write the files of the snapshot where they are not there yet, then replace the pointer."""
         store, address = self.clients.files(plan.address), plan.address
         _, generation = _pointer(store, address, plan.exposure.product)

@@ -16,7 +16,7 @@ from typing import Any
 from polyexpose_spark.logical import LogicalType
 from polyexpose_spark.ports.base import Exposure
 from polyexpose_spark.ports.csv_text import Dialect
-from polyexpose_spark.product import Column
+from polyexpose_spark.product import Column, primary_key
 from polyexpose_spark.value_text import has_text_keys
 
 FILE_NAME = "datapackage.json"
@@ -168,7 +168,7 @@ def _schema(columns: Sequence[Column], dialect: Dialect) -> dict[str, Any]:
         "fields": [_field(each) for each in columns],
         "missingValues": [dialect.null_marker],
     }
-    key = sorted((each for each in columns if each.primary_key), key=lambda each: each.primary_key)
+    key = primary_key(columns)
     return schema | ({"primaryKey": [each.name for each in key]} if key else {})
 
 

@@ -37,6 +37,7 @@ from polyexpose_spark.ports.base import (
     Native,
     Plan,
     Port,
+    Positions,
     Published,
     Served,
     StepListener,
@@ -45,6 +46,7 @@ from polyexpose_spark.ports.base import (
 from polyexpose_spark.ports.graphql_settings import GraphqlAddresses, GraphqlSettings
 from polyexpose_spark.ports.graphql_stage import Staging, staged
 from polyexpose_spark.ports.graphql_tracking import publication, source_of
+from polyexpose_spark.position import Position
 from polyexpose_spark.product import DataProduct
 
 PRODUCT = "polyexpose_product"
@@ -254,7 +256,7 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
         """Say whether Hasura tracks the view as planned: nobody untracked it or changed its permissions."""
         return self._hasura is None or not self._hasura.difference(self._publication(plan.exposure))
 
-    def outlook(self, plan: Plan) -> tuple[str, ...]:
+    def outlook(self, plan: Plan, position: Position | None) -> tuple[str, ...]:
         """Return problems of regions and permissions, the metadata commands to come, and the type in GraphQL."""
         view = self._view(plan.exposure.product)
         said = [f"in the way: {each}" for each in self._bigquery.preflight(view.dataset, f"{view.dataset}__versions")]
@@ -266,7 +268,7 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
     def _publication(self, exposure: Exposure) -> Publication:
         return publication(exposure, self.spec, self.settings, self.addresses, self._view(exposure.product))
 
-    def publish(self, plan: Plan, served: Served, step: StepListener) -> Published:
+    def publish(self, plan: Plan, served: Served, positions: Positions, step: StepListener) -> Published:
         """Load the copy, flip the view, track it. The view is as it was until the copy is complete.
 
         Raises:

@@ -22,6 +22,7 @@ from polyexpose_spark.ports.base import (
     Native,
     Plan,
     Port,
+    Positions,
     PortAddresses,
     PortSettings,
     Published,
@@ -150,7 +151,7 @@ class SqlPort(Port[SqlSettings, SqlAddresses]):
         except (KeyError, ValueError):  # somebody took our properties away: publishing again puts them back
             return None
 
-    def publish(self, plan: Plan, served: Served, step: StepListener) -> Published:
+    def publish(self, plan: Plan, served: Served, positions: Positions, step: StepListener) -> Published:
         """Replace the view, in one commit of the catalog.
 
         Raises:
