@@ -88,24 +88,38 @@ def _timestamptz(value: Expression) -> Expression:
     )
 
 
-def _json_ready(value: Expression, type_: ColumnType) -> Expression:
+def json_of(value: Expression, type_: ColumnType) -> Expression:
+    """Return the value as JSON that any reader gets back exactly; NULL as NULL.
+
+    As text_of() has it for nested values, and 64-bit integers as text as well: JavaScript has 53 bits for them.
+    """
+    from pyspark.sql import functions as F
+
+    exact = _json_ready(value, type_, _AS_TEXT | {LogicalType.LONG})
+    return F.to_json(exact, {"ignoreNullFields": "false"})
+
+
+_AS_TEXT = frozenset({LogicalType.DECIMAL, LogicalType.DATE, LogicalType.TIMESTAMP, LogicalType.TIMESTAMPTZ})
+
+
+def _json_ready(value: Expression, type_: ColumnType, texts: frozenset[LogicalType] = _AS_TEXT) -> Expression:
     """Return the value with all that JSON (or to_json) would spoil turned into text, deep inside as well.
 
-    Decimals, dates and timestamps become text; a map whose keys are not text becomes a list of {key, value}.
+    Values of these types become text; a map whose keys are not text becomes a list of {key, value}.
     NaN and the infinities are written as text by to_json, bytes as base64.
     """
     from pyspark.sql import functions as F
 
-    if not _spoilt(type_):
+    if not _spoilt(type_, texts):
         return value
     match type_.kind:
         case LogicalType.STRUCT:
-            parts = [_json_ready(value.getField(f.name), f.type).alias(f.name) for f in type_.fields]
+            parts = [_json_ready(value.getField(f.name), f.type, texts).alias(f.name) for f in type_.fields]
             return F.when(value.isNotNull(), F.struct(*parts))
         case LogicalType.LIST:
-            return F.transform(value, lambda element: _json_ready(element, type_.fields[0].type))
+            return F.transform(value, lambda element: _json_ready(element, type_.fields[0].type, texts))
         case LogicalType.MAP:
-            return _json_map(value, type_)
+            return _json_map(value, type_, texts)
     return text_of(value, type_)
 
 
@@ -114,25 +128,24 @@ def has_text_keys(type_: ColumnType) -> bool:
     return type_.fields[0].type.kind in (LogicalType.STRING, LogicalType.UUID)
 
 
-def _json_map(value: Expression, type_: ColumnType) -> Expression:
+def _json_map(value: Expression, type_: ColumnType, texts: frozenset[LogicalType]) -> Expression:
     from pyspark.sql import functions as F
 
     key, item = type_.fields
     if has_text_keys(type_):
-        return F.transform_values(value, lambda _, each: _json_ready(each, item.type))
+        return F.transform_values(value, lambda _, each: _json_ready(each, item.type, texts))
 
     def pair(entry: Expression) -> Expression:
         return F.struct(
-            _json_ready(entry.getField("key"), key.type).alias("key"),
-            _json_ready(entry.getField("value"), item.type).alias("value"),
+            _json_ready(entry.getField("key"), key.type, texts).alias("key"),
+            _json_ready(entry.getField("value"), item.type, texts).alias("value"),
         )
 
     return F.transform(F.map_entries(value), pair)
 
 
-def _spoilt(type_: ColumnType) -> bool:
+def _spoilt(type_: ColumnType, texts: frozenset[LogicalType]) -> bool:
     """Say whether to_json would not keep a value of this type as it is promised."""
     if type_.kind is LogicalType.MAP and not has_text_keys(type_):
         return True
-    texts = (LogicalType.DECIMAL, LogicalType.DATE, LogicalType.TIMESTAMP, LogicalType.TIMESTAMPTZ)
-    return type_.kind in texts or any(_spoilt(part.type) for part in type_.fields)
+    return type_.kind in texts or any(_spoilt(part.type, texts) for part in type_.fields)
