@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from polyexpose_spark import changes, snapshot
+from polyexpose_spark import appends, changes, snapshot
+from polyexpose_spark.appends import StreamedAppends
 from polyexpose_spark.catalog import Snapshot, Table
 from polyexpose_spark.clients import Files
 from polyexpose_spark.ports.base import Exposure
@@ -38,6 +39,11 @@ class PinnedRows:
         """Return the rows in stable order, in the contract's columns."""
         return self._permitted(snapshot.read(self.session(), self.table, self.exposure.snapshot.id, split_bytes))
 
+    def snapshot(self, snapshot_id: int) -> Snapshot:
+        """Return a live snapshot of the table."""
+        changes.refuse_expired(self.source, snapshot_id)
+        return next(each for each in self.source.snapshots if each.id == snapshot_id)
+
     def pieces(self, snapshot_id: int, split_bytes: int) -> PermittedPieces:
         """Return all rows of a live snapshot in pieces that never change."""
         changes.refuse_expired(self.source, snapshot_id)
@@ -57,9 +63,32 @@ class PinnedRows:
         with changes.net(self.session(), self.table, window, self._permitted, key) as changed:
             yield changed
 
-    def _permitted(self, rows: DataFrame) -> DataFrame:
+    def appends(self, since: int) -> StreamedAppends | str:
+        """Return what was appended after a snapshot up to the exposed one, as a stream; or why there is none."""
+        until = self.exposure.snapshot.id
+        checkpoint = appends.start(self.source, since, until, self.files, self.checkpoints)
+        if isinstance(checkpoint, str):
+            return checkpoint
+        return StreamedAppends(self.session(), self.table, self.source, checkpoint, since, until, self._as_inserts)
+
+    def _as_inserts(self, appended: DataFrame) -> DataFrame:
+        """Return appended rows in the form of changes."""
+        from pyspark.sql import functions as F
+
+        rows, columns = self._permitted(appended, *appends.COMMIT), self.exposure.columns
+        row = F.struct(*(snapshot.quoted_name(each.name) for each in columns))
+        key = [snapshot.quoted_name(each.name) for each in primary_key(columns)]
+        return rows.select(
+            F.lit("insert").alias("op"),
+            (F.struct(*key) if key else F.lit(None)).alias("key"),
+            F.when(F.lit(False), row).alias("before"),
+            row.alias("after"),
+            *(F.col(name).alias(alias) for name, alias in appends.COMMIT.items()),
+        )
+
+    def _permitted(self, rows: DataFrame, *more: str) -> DataFrame:
         """Return the rows as the policy lets them be seen: the contract's columns (masks and filters are refused)."""
-        return rows.select(*(snapshot.quoted_name(each.name) for each in self.exposure.columns))
+        return rows.select(*(snapshot.quoted_name(each.name) for each in self.exposure.columns), *more)
 
 
 @dataclass(frozen=True)
@@ -72,6 +101,11 @@ class PermittedPieces:
     def __len__(self) -> int:
         """Return how many there are."""
         return len(self.pieces)
+
+    @property
+    def at_once(self) -> int:
+        """How many of them keep all cores busy."""
+        return self.pieces.at_once
 
     @contextmanager
     def rows(self, first: int, end: int) -> Iterator[DataFrame]:

@@ -5,7 +5,7 @@ Nothing is imported or contacted before it is used, so `--mode csv` needs no Big
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -221,7 +221,7 @@ class EventSink(Protocol):
 
     @property
     def by_route(self) -> bool:
-        """Say whether every route's events must come in one task, in an order that a repeat of the batch gives again."""
+        """Say whether all events of a route must come in one task, in an order that a repeat gives again."""
         ...
 
     def routes(self, topic: Topic) -> int:
@@ -246,7 +246,7 @@ class EventSink(Protocol):
 
     def sender(
         self, topic: Topic, envelope: Envelope, batch: str
-    ) -> Callable[[Iterator[RecordBatch]], Iterator[RecordBatch]]:
+    ) -> Callable[[Iterable[RecordBatch]], Iterable[RecordBatch]]:
         """Return what sends the events of a task, for DataFrame.mapInArrow: delivery.EVENT_COLUMNS to SENT_COLUMNS.
 
         Args:

@@ -6,7 +6,7 @@ Runs in Python workers that need not have this package: standard library and pya
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -93,9 +93,7 @@ class Producer(Protocol):
         ...
 
 
-def deliver(
-    batches: Iterator[pyarrow.RecordBatch], producer: Callable[[], Producer]
-) -> Iterator[pyarrow.RecordBatch]:
+def deliver(batches: Iterable[pyarrow.RecordBatch], producer: Callable[[], Producer]) -> Iterator[pyarrow.RecordBatch]:
     """Send the events of a task; yield one row of SENT_COLUMNS. For DataFrame.mapInArrow."""
     import pyarrow
 

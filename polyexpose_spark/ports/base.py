@@ -156,6 +156,14 @@ class Served(Protocol):
         """
         ...
 
+    def snapshot(self, snapshot_id: int) -> Snapshot:
+        """Return a live snapshot of the table.
+
+        Raises:
+            Refused: it expired; says that `--from-scratch` begins anew.
+        """
+        ...
+
     def pieces(self, snapshot_id: int, split_bytes: int) -> Pieces:
         """Return all rows of a live snapshot, in the columns of the exposed one, in pieces that never change.
 
@@ -203,6 +211,11 @@ class Pieces(Protocol):
 
     def __len__(self) -> int:
         """Return how many there are."""
+        ...
+
+    @property
+    def at_once(self) -> int:
+        """How many of them keep all cores busy."""
         ...
 
     def rows(self, first: int, end: int) -> AbstractContextManager[DataFrame]:

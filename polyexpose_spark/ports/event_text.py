@@ -13,6 +13,7 @@ from polyexpose_spark.logical import ColumnType, Field, LogicalType
 from polyexpose_spark.ports.base import Exposure
 from polyexpose_spark.ports.event_names import OPERATIONS, TYPES
 from polyexpose_spark.product import Column, primary_key
+from polyexpose_spark.snapshot import quoted_name
 from polyexpose_spark.value_text import json_of
 
 if TYPE_CHECKING:
@@ -76,11 +77,11 @@ class EventText:
         """Return whole rows in the form of changes, op `read`."""
         from pyspark.sql import functions as F
 
-        row = F.struct(*(_column(each.name) for each in self.exposure.columns))
+        row = F.struct(*(F.col(quoted_name(each.name)) for each in self.exposure.columns))
         return rows.select(
             F.lit("read").alias("op"),
-            self._key_struct("").alias("key"),
-            F.lit(None).cast(rows.select(row).schema[0].dataType).alias("before"),
+            self._key_struct().alias("key"),
+            F.when(F.lit(False), row).alias("before"),
             row.alias("after"),
             F.lit(snapshot.id).alias("snapshot_id"),
             F.lit(0).alias("ordinal"),
@@ -103,11 +104,11 @@ class EventText:
     def _id_prefix(self, sent: Sent) -> str:
         return f"{self.exposure.table_uuid}:{sent.epoch}:{sent.snapshot.id}:"
 
-    def _key_struct(self, below: str) -> Expression:
+    def _key_struct(self) -> Expression:
         from pyspark.sql import functions as F
 
         key = primary_key(self.exposure.columns)
-        return F.struct(*(_column(each.name) for each in key)) if key else F.lit(None).cast("struct<>")
+        return F.struct(*(F.col(quoted_name(each.name)) for each in key)) if key else F.lit(None).cast("struct<>")
 
     def _key(self) -> Expression:
         from pyspark.sql import functions as F
@@ -147,12 +148,6 @@ def _with_tombstones(events: DataFrame) -> DataFrame:
 def _row(value: Expression, columns: Sequence[Column]) -> Expression:
     fields = tuple(Field(each.name, each.type, each.required) for each in columns)
     return json_of(value, ColumnType(LogicalType.STRUCT, fields=fields))
-
-
-def _column(name: str) -> Expression:
-    from pyspark.sql import functions as F
-
-    return F.col("`" + name.replace("`", "``") + "`")
 
 
 def _per_snapshot(values: Mapping[int, str]) -> Expression:
