@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from polyexpose_spark import __version__, tags
 from polyexpose_spark.catalog import Snapshot, Table
-from polyexpose_spark.errors import ExitCode, PolyexposeError
+from polyexpose_spark.errors import ExitCode, PolyexposeError, TargetUnavailable
 from polyexpose_spark.ledger import Entry
 from polyexpose_spark.ports.base import Plan, Positions, Published, StepListener
 from polyexpose_spark.product import DataProduct, PortSpec
@@ -40,16 +40,61 @@ def run(request: Request, step: StepListener = _silent) -> tuple[Receipt, ...]:
     """
     workspace = Workspace(request)
     run_id = uuid.uuid4().hex[:12]
-    receipts: list[Receipt] = []
-    for of, ports in workspace.ports:
-        exposures = [_Exposing(workspace, run_id, of, port, step) for port in ports]
-        try:
-            prepared = workspace.prepare(of)
-        except PolyexposeError as error:
-            receipts += [each.failed(error) for each in exposures]
-            continue
-        receipts += [each.expose(prepared) for each in exposures]
-    return tuple(receipts)
+    exposed = [_exposed(workspace, run_id, of, ports, step) for of, ports in workspace.ports]
+    return tuple(receipt for each in exposed for receipt in each)
+
+
+def _exposed(
+    workspace: Workspace, run_id: str, of: DataProduct, ports: Sequence[AnyPort], step: StepListener
+) -> list[Receipt]:
+    """Expose one product at its ports, all at one snapshot."""
+    exposures = [_Exposing(workspace, run_id, of, port, step) for port in ports]
+    try:
+        prepared = workspace.prepare(of)
+    except PolyexposeError as error:
+        return [each.failed(error) for each in exposures]
+    return [each.expose(prepared) for each in exposures]
+
+
+def follow(
+    request: Request, told_to_stop: Callable[[float], bool], every: float, step: StepListener = _silent
+) -> tuple[Receipt, ...]:
+    """Expose, and expose again whenever a table has a new snapshot; return the last receipt of every exposure.
+
+    What is being exposed when it is told to stop is finished first. An unavailable target is tried again at every
+    look; any other failure ends it.
+
+    Args:
+        request: as for run(), without a snapshot of its own.
+        told_to_stop: waits so many seconds, and says whether it is to stop.
+        every: seconds between two looks at the catalog, which need no session.
+        step: told every step.
+
+    Raises:
+        ConfigError: the configuration or a contract is not valid; nothing was touched.
+    """
+    workspace = Workspace(request)
+    run_id = uuid.uuid4().hex[:12]
+    last: dict[tuple[str, str], Receipt] = {}
+    seen: dict[str, int | None] = {}
+    while True:
+        for of, ports in workspace.ports:
+            again = any(last[key].exit_code for key in last if key[0] == of.id)
+            try:
+                current = workspace.clients.catalog.table(of.table).current_snapshot_id
+            except TargetUnavailable as error:
+                log.warning("%s", error)
+                continue
+            if of.id in seen and seen[of.id] == current and not again:
+                continue
+            for receipt in _exposed(workspace, run_id, of, ports, step):
+                last[of.id, receipt.port] = receipt
+                if receipt.error and receipt.exit_code is ExitCode.UNAVAILABLE:
+                    log.warning("%s; trying again", receipt.error)
+            seen[of.id] = current
+        failed = any(each.exit_code not in (ExitCode.DONE, ExitCode.UNAVAILABLE) for each in last.values())
+        if failed or told_to_stop(every):
+            return tuple(last.values())
 
 
 def withdraw(request: Request, step: StepListener = _silent) -> tuple[Receipt, ...]:
@@ -92,13 +137,14 @@ class _Exposing:
             plan_ = self.port.plan(prepared.exposure)
             book = self.workspace.ledger(self.of, self.port)
             entry, _ = book.read()
-            anew = self.workspace.request.from_scratch
+            anew = self.workspace.begins_anew(self.of, self.port)
             if entry.exposed and not anew and is_there(entry, plan_, self.port):
                 return self._unchanged(entry.exposed)
             with book.claim(self.run_id, prepared.exposure.snapshot.id) as held:
                 self.step("claimed", "")
                 if anew and held.entry.position:
                     held.store(held.entry.position.anew())
+                self.workspace.begun(self.of, self.port)
                 warnings = plan_.warnings + tags.tag(self.workspace, prepared, self.port, self.step)
                 published = self._publish(prepared, plan_, held)
                 held.check()
@@ -256,7 +302,8 @@ def _planned(workspace: Workspace, port: AnyPort, prepared: Prepared) -> Planned
         plan_ = port.plan(prepared.exposure)
         entry, _ = workspace.ledger(of, port).read()
         exposed = entry.exposed.snapshot_id if entry.exposed else None
-        return Planned(of, port.spec, plan_, not is_there(entry, plan_, port), exposed, port.outlook(plan_, entry.position))
+        outlook = port.outlook(plan_, entry.position)
+        return Planned(of, port.spec, plan_, not is_there(entry, plan_, port), exposed, outlook)
     except PolyexposeError as error:
         return Planned(of, port.spec, error=error)
 

@@ -26,6 +26,7 @@ _MODES = {
     "sql": "expose as views of the Iceberg catalog; or look into the catalog and query it",
     "csv": "expose as CSV files with a Frictionless data package",
     "gql": "expose in GraphQL: a copy in BigQuery, a view over it, tracked in Hasura",
+    "events": "expose as events: every change of a row, in Kafka, Pub/Sub Lite or Pub/Sub",
     "plan": "say what would be done; reads metadata only",
     "status": "say what is exposed and how far behind it is",
     "sample": "load the sample data products into the catalog",
@@ -42,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     modes = "\n".join(f"  {name:8}{text}" for name, text in _MODES.items())
     made = argparse.ArgumentParser(
         prog="polyexpose",
-        description=f"Expose an Iceberg data product as SQL, CSV and GraphQL, at one snapshot.\n\nmodes:\n{modes}",
+        description=f"Expose an Iceberg data product as SQL, CSV, GraphQL, events, at one snapshot.\n\nmodes:\n{modes}",
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -69,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; it wins (repeatable)"
     )
 
-    what = made.add_argument_group("what to expose (modes all, sql, csv, gql, plan, status)")
+    what = made.add_argument_group("what to expose (modes all, sql, csv, gql, events, plan, status)")
     what.add_argument(
         "--product",
         action="append",
@@ -97,6 +98,22 @@ def parser() -> argparse.ArgumentParser:
         "--withdraw",
         action="store_true",
         help="take away what the product published at these ports, and nothing else",
+    )
+
+    events = made.add_argument_group("events (mode events)")
+    how = events.add_mutually_exclusive_group()
+    how.add_argument("--once", action="store_true", help="send everything there is, then stop (the default)")
+    how.add_argument("--follow", action="store_true", help="go on with every new commit, until SIGTERM or Ctrl-C")
+    events.add_argument(
+        "--every",
+        type=float,
+        metavar="SECONDS",
+        help="with --follow: look at the catalog so often (default 1; needs no Spark)",
+    )
+    events.add_argument(
+        "--from-scratch",
+        action="store_true",
+        help="begin with the whole snapshot again (op r), under a new epoch",
     )
 
     sql = made.add_argument_group("look and query (mode sql)")
@@ -165,7 +182,18 @@ def _check(arguments: argparse.Namespace) -> None:
             o for o in ("list", "describe", "history", "query", "file") if getattr(arguments, o) not in (None, False)
         )
         problems.append(Problem(f"--{given}", 0, "", "goes with --mode sql only"))
-    only("--withdraw", arguments.withdraw, ["run"], "modes all, sql, csv and gql")
+    only("--withdraw", arguments.withdraw, ["run"], "modes all, sql, csv, gql and events")
+    for option in ("once", "follow", "from_scratch"):
+        if getattr(arguments, option) and arguments.mode != "events":
+            problems.append(Problem(f"--{option.replace('_', '-')}", 0, "", "goes with --mode events only"))
+    if arguments.every is not None and not arguments.follow:
+        problems.append(Problem("--every", 0, "", "goes with --follow only"))
+    if arguments.every is not None and not 0.1 <= arguments.every <= 3600:
+        problems.append(Problem("--every", 0, "", f"{arguments.every:g} is not allowed; 0.1 to 3600 seconds"))
+    if arguments.follow and (arguments.snapshot is not None or arguments.as_of is not None or arguments.withdraw):
+        problems.append(Problem("--follow", 0, "", "takes no --snapshot, no --as-of and no --withdraw"))
+    if arguments.withdraw and arguments.from_scratch:
+        problems.append(Problem("--withdraw", 0, "", "takes no --from-scratch"))
     if arguments.withdraw and (arguments.snapshot is not None or arguments.as_of is not None):
         problems.append(Problem("--withdraw", 0, "", "takes no --snapshot and no --as-of"))
     only("--limit", arguments.limit is not None, ["query"], "--query and --file")
@@ -212,16 +240,32 @@ def _request(arguments: argparse.Namespace) -> Request:
         settings=tuple(arguments.set),
         snapshot_id=arguments.snapshot,
         as_of=arguments.as_of,
+        from_scratch=arguments.from_scratch,
     )
 
 
 def _run(arguments: argparse.Namespace) -> int:
     from polyexpose_spark import app
 
-    work = app.withdraw if arguments.withdraw else app.run
-    receipts = work(_request(arguments), arguments.progress)
+    if arguments.follow:
+        every = 1.0 if arguments.every is None else arguments.every
+        receipts = app.follow(_request(arguments), _until_told(), every, arguments.progress)
+    else:
+        work = app.withdraw if arguments.withdraw else app.run
+        receipts = work(_request(arguments), arguments.progress)
     _show("receipts", receipts, arguments.output)
     return app.exit_code(receipts)
+
+
+def _until_told() -> Callable[[float], bool]:
+    """Return a wait of so many seconds that says whether a signal to stop has come."""
+    import signal
+    import threading
+
+    told = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: told.set())
+    return told.wait
 
 
 def _plan(arguments: argparse.Namespace) -> int:
@@ -302,6 +346,7 @@ _IN_BETWEEN = frozenset(
     {
         *("claimed", "recording", "recorded", "released", "tagging", "checked", "replacing", "flipping", "tracking"),
         *("sealing", "moving", "moved", "describing", "described", "pointing", "collecting", "collected"),
+        *("sending", "storing", "stored"),
     }
 )
 

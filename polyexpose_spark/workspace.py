@@ -74,6 +74,7 @@ class Workspace:
         self.config: Config = config.load(request.profile, request.conf, request.settings, address_models())
         self.products = product.load(request.products, settings_models(), self.config.environment)
         self.clients = Clients(self.config, lambda: self._session)
+        self._begun: set[tuple[str, str]] = set()
         self.ports = [(each, self._ports(each)) for each in self.products]
         """Every product with the ports that the request asks for."""
 
@@ -101,6 +102,14 @@ class Workspace:
     def _port(self, spec: PortSpec) -> AnyPort:
         addresses = address_models()[spec.mode].model_validate(self.config.ports.get(spec.mode, {}))
         return port_class(spec.mode)(spec, spec.settings, addresses, self.clients)
+
+    def begins_anew(self, of: DataProduct, port: AnyPort) -> bool:
+        """Say whether this exposure is to begin with a whole snapshot again, and has not done so yet."""
+        return self.request.from_scratch and (of.id, port.spec.server) not in self._begun
+
+    def begun(self, of: DataProduct, port: AnyPort) -> None:
+        """Remember that it has begun: from now on it goes on."""
+        self._begun.add((of.id, port.spec.server))
 
     def prepare(self, of: DataProduct) -> Prepared:
         """Pin the snapshot and hold policy, contract and table against each other.

@@ -12,6 +12,7 @@ PORTS: dict[str, str] = {
     "sql": "polyexpose_spark.ports.sql:SqlPort",
     "csv": "polyexpose_spark.ports.csv:CsvPort",
     "gql": "polyexpose_spark.ports.graphql:GraphqlPort",
+    "events": "polyexpose_spark.ports.events:EventsPort",
 }
 
 
