@@ -17,7 +17,7 @@ class KafkaAddress(Strict):
     """host:port,...; None: the contract's `host`."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "SASL_SSL"
     sasl_mechanism: Literal["OAUTHBEARER", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    """OAUTHBEARER: tokens of Google's application default credentials, as Managed Service for Apache Kafka takes them."""
+    """OAUTHBEARER: tokens of Google's application default credentials, as its Managed Kafka takes them."""
     sasl_username: str | None = None
     sasl_password: SecretReference | None = None
     ssl_ca_location: str | None = None
