@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from polyexpose_spark.served import PinnedRows
+from polyexpose_spark import app
 from polyexpose_spark.workspace import Request, Workspace
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ def _publishing(workspace: Workspace, index: int) -> Callable[[], None]:
 
     def publish() -> None:
         prepared = workspace.prepare(product)
-        served = PinnedRows(prepared.exposure, workspace.source(product), workspace.clients.session)
-        published = port.publish(port.plan(prepared.exposure), served, lambda *_: None)
+        served = app.served(workspace, prepared, port)
+        published = port.publish(port.plan(prepared.exposure), served, None, lambda *_: None)
         assert published.rows == ROWS
 
     return publish

@@ -24,7 +24,6 @@ import yaml
 
 from polyexpose_spark import app, sample
 from polyexpose_spark.ports.graphql_stage import Staging, staged
-from polyexpose_spark.served import PinnedRows
 from polyexpose_spark.workspace import Request, Workspace
 
 ROUNDS = 7
@@ -95,10 +94,10 @@ def _measured(bigquery: str, engine: str) -> dict[str, Any]:
 
 def _rounds(workspace: Workspace) -> dict[str, Any]:
     """Stage and write plainly, in turn."""
-    [(product, _)] = workspace.ports
-    exposure, session = workspace.prepare(product).exposure, workspace.clients.session()
-    table = workspace.source(product)
-    served = PinnedRows(exposure, table, lambda: session)
+    [(product, [port])] = workspace.ports
+    prepared, session = workspace.prepare(product), workspace.clients.session()
+    exposure, table = prepared.exposure, workspace.source(product)
+    served = app.served(workspace, prepared, port)
     staging = Staging(workspace.clients.files(str(Path.cwd())), f"{Path.cwd()}/rounds")
 
     def stage() -> None:

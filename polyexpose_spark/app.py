@@ -188,16 +188,8 @@ class _Exposing:
             raise explained(error) from error
 
     def _publish(self, prepared: Prepared, plan_: Plan, positions: Positions) -> Published:
-        files, folder = self.workspace.state(self.of)
-        served = PinnedRows(
-            exposure=prepared.exposure,
-            table=self.workspace.source(self.of),
-            session=self.workspace.clients.session,
-            source=prepared.table,
-            files=files,
-            checkpoints=f"{folder}/checkpoints/{self.port.spec.server}",
-        )
-        return self._answered(lambda: self.port.publish(plan_, served, positions, self.step))
+        served_ = served(self.workspace, prepared, self.port)
+        return self._answered(lambda: self.port.publish(plan_, served_, positions, self.step))
 
     def _unchanged(self, exposed: Receipt) -> Receipt:
         again: dict[str, Any] = {"run": self.run_id, "outcome": Outcome.UNCHANGED, "bytes_written": 0, "warnings": ()}
@@ -259,6 +251,19 @@ def is_there(entry: Entry, plan_: Plan, port: AnyPort) -> bool:
         return False
     held = port.held(plan_.exposure.product)
     return held is not None and held.digest == plan_.digest and port.is_complete(plan_)
+
+
+def served(workspace: Workspace, prepared: Prepared, port: AnyPort) -> PinnedRows:
+    """Return the data of an exposure, as a port is handed it."""
+    files, folder = workspace.state(prepared.product)
+    return PinnedRows(
+        exposure=prepared.exposure,
+        table=workspace.source(prepared.product),
+        session=workspace.clients.session,
+        source=prepared.table,
+        files=files,
+        checkpoints=f"{folder}/checkpoints/{port.spec.server}",
+    )
 
 
 @dataclass(frozen=True)

@@ -26,3 +26,13 @@ def data_product(id_: str, table: tuple[str, ...], **changes: Any) -> DataProduc
         "content": {},
     }
     return DataProduct(**(given | changes))
+
+
+class NoPositions:
+    """Stands where a port must not ask how far it has come: it sends no changes."""
+
+    def read(self) -> Any:
+        raise AssertionError("no position is needed")
+
+    def store(self, position: Any) -> None:
+        raise AssertionError("no position is needed")

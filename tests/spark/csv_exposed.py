@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from polyexpose_spark import snapshot
 from polyexpose_spark.catalog import Catalog
 from polyexpose_spark.clients import Clients
+from polyexpose_spark.clients.files import LocalFiles
 from polyexpose_spark.config import Config
 from polyexpose_spark.ports.base import Exposure, Published
 from polyexpose_spark.ports.csv import CsvPort
 from polyexpose_spark.ports.csv_settings import CsvAddresses, CsvSettings
 from polyexpose_spark.product import Column, DataProduct, PortSpec
 from polyexpose_spark.served import PinnedRows
+from tests.products import NoPositions
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -112,12 +114,13 @@ class Lake:
 
     def served(self, exposure: Exposure) -> PinnedRows:
         name = snapshot.quoted("lake", exposure.product.table)
-        return PinnedRows(exposure, name, lambda: self.spark)
+        source = Catalog(self.config.catalog).table(exposure.product.table)
+        return PinnedRows(exposure, name, lambda: self.spark, source, LocalFiles(), str(self.folder / "checkpoints"))
 
     def expose(self, snapshot_id: int | None = None, name: str = "t", **settings: Any) -> Exposed:
         """Plan and publish, as the app does."""
         port, exposure = self.port(**settings), self.exposure(snapshot_id, name)
         steps: list[str] = []
         plan = port.plan(exposure)
-        published = port.publish(plan, self.served(exposure), lambda step, _: steps.append(step))
+        published = port.publish(plan, self.served(exposure), NoPositions(), lambda step, _: steps.append(step))
         return Exposed(self.folder, published, steps)

@@ -16,6 +16,7 @@ import pytest
 from polyexpose_spark.config import Config
 from polyexpose_spark.errors import TargetFailed, TargetUnavailable
 from polyexpose_spark.ports.base import Exposure, Plan
+from tests.products import NoPositions
 from tests.small_disk import small_disk
 from tests.spark.csv_exposed import Exposed, Lake
 
@@ -101,7 +102,7 @@ def test_the_pointer_is_replaced_last(numbers: Lake) -> None:
     seen: dict[str, bool] = {}
     port, exposure = numbers.port(), numbers.exposure()
     pointer = numbers.folder / "datapackage.json"
-    port.publish(port.plan(exposure), numbers.served(exposure), lambda step, _: seen.update({step: pointer.exists()}))
+    port.publish(port.plan(exposure), numbers.served(exposure), NoPositions(), lambda step, _: seen.update({step: pointer.exists()}))
     assert [step for step, there in seen.items() if not there][-1] == "csv.pointing"
     assert [step for step, there in seen.items() if there] == ["csv.pointed"]
     assert len(seen) == 10
@@ -207,13 +208,13 @@ def test_going_back_is_a_pointer_swap_without_spark(numbers: Lake) -> None:
     assert checked(numbers.expose()) == 150
     port, exposure = numbers.port(), numbers.exposure(old_id)
     steps: list[str] = []
-    published = port.publish(port.plan(exposure), NoRows(), lambda step, _: steps.append(step))
+    published = port.publish(port.plan(exposure), NoRows(), NoPositions(), lambda step, _: steps.append(step))
     assert steps == ["csv.pointing", "csv.pointed"]
     assert Exposed(numbers.folder, published, steps).package == old
     assert published.rows == 100
     assert published.bytes_written == (numbers.folder / "datapackage.json").stat().st_size
     # Once more: nothing is left to do.
-    assert port.publish(port.plan(exposure), NoRows(), lambda *_: None).bytes_written == 0
+    assert port.publish(port.plan(exposure), NoRows(), NoPositions(), lambda *_: None).bytes_written == 0
 
 
 def test_a_file_that_went_missing_is_written_again(numbers: Lake) -> None:
@@ -231,7 +232,7 @@ def test_another_plan_for_the_same_snapshot_leaves_the_files_of_the_first_alone(
     inode = path.stat().st_ino
     port, exposure = numbers.port(delimiter=";"), numbers.exposure()
     there: list[bool] = []
-    port.publish(port.plan(exposure), numbers.served(exposure), lambda *_: there.append(path.stat().st_ino == inode))
+    port.publish(port.plan(exposure), numbers.served(exposure), NoPositions(), lambda *_: there.append(path.stat().st_ino == inode))
     assert all(there)
     port.collect(exposure.product, (exposure.snapshot.id,), lambda *_: None)
     assert not path.exists()
@@ -246,10 +247,10 @@ def test_of_two_that_publish_at_once_the_second_says_so(numbers: Lake) -> None:
     def meanwhile(step: str, _: str) -> None:
         if step == "csv.pointing":  # somebody else publishes, past every ledger
             other = numbers.port(delimiter=";")
-            other.publish(other.plan(exposure), numbers.served(exposure), lambda *_: None)
+            other.publish(other.plan(exposure), numbers.served(exposure), NoPositions(), lambda *_: None)
 
     with pytest.raises(TargetUnavailable, match="another run published meanwhile"):
-        port.publish(port.plan(exposure), numbers.served(exposure), meanwhile)
+        port.publish(port.plan(exposure), numbers.served(exposure), NoPositions(), meanwhile)
     assert json.loads(pointer.read_text())["resources"][0]["dialect"]["delimiter"] == ";"
 
 
