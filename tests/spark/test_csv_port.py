@@ -102,7 +102,8 @@ def test_the_pointer_is_replaced_last(numbers: Lake) -> None:
     seen: dict[str, bool] = {}
     port, exposure = numbers.port(), numbers.exposure()
     pointer = numbers.folder / "datapackage.json"
-    port.publish(port.plan(exposure), numbers.served(exposure), NoPositions(), lambda step, _: seen.update({step: pointer.exists()}))
+    served, plan = numbers.served(exposure), port.plan(exposure)
+    port.publish(plan, served, NoPositions(), lambda step, _: seen.update({step: pointer.exists()}))
     assert [step for step, there in seen.items() if not there][-1] == "csv.pointing"
     assert [step for step, there in seen.items() if there] == ["csv.pointed"]
     assert len(seen) == 10
@@ -232,7 +233,8 @@ def test_another_plan_for_the_same_snapshot_leaves_the_files_of_the_first_alone(
     inode = path.stat().st_ino
     port, exposure = numbers.port(delimiter=";"), numbers.exposure()
     there: list[bool] = []
-    port.publish(port.plan(exposure), numbers.served(exposure), NoPositions(), lambda *_: there.append(path.stat().st_ino == inode))
+    served, plan = numbers.served(exposure), port.plan(exposure)
+    port.publish(plan, served, NoPositions(), lambda *_: there.append(path.stat().st_ino == inode))
     assert all(there)
     port.collect(exposure.product, (exposure.snapshot.id,), lambda *_: None)
     assert not path.exists()
