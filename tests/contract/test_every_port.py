@@ -33,6 +33,9 @@ def port(mode: str, tmp_path: Any, request: pytest.FixtureRequest) -> Port[Any, 
     if mode == "gql":
         addresses = {"endpoint": request.getfixturevalue("stand_in"), "staging": str(tmp_path / "staging")}
         addresses |= {"credentials": "anonymous"}
+    if mode == "events":
+        kafka = {"bootstrap_servers": "127.0.0.1:9", "security_protocol": "PLAINTEXT"}
+        addresses = {"sink": "kafka", "kafka": kafka, "documents": str(tmp_path / "documents")}
     catalog = CatalogConfig(type="jdbc", uri=f"jdbc:sqlite:{tmp_path}/c.db", warehouse=str(tmp_path / "w"))
     address = {
         "namespace": "exposed",

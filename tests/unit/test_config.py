@@ -56,7 +56,7 @@ def test_all_problems_at_once_each_with_file_line_key_and_what_is_allowed(tmp_pa
     ("settings", "expected"),
     [
         (("nonsense",), "'nonsense' is not key=value"),
-        (("ports.ftp.root=/x",), "unknown port; known ports: csv, gql, sql"),
+        (("ports.ftp.root=/x",), "unknown port; known ports: csv, events, gql, sql"),
         (("ports.csv.rot=/x",), "unknown key; known keys: root"),
         (("catalog.uri=jdbc:mysql://x",), "starts with jdbc:sqlite: or jdbc:postgresql://"),
         (("catalog.type=oracle",), "'oracle' is not allowed; allowed: jdbc, rest, hadoop or hive"),
