@@ -94,7 +94,7 @@ def test_problems_of_the_standard_and_of_our_values_all_at_once(tmp_path: Path) 
         (
             "{mode: csv}",
             "{mode: ftp}",
-            "servers[1].customProperties[0].value.mode: 'ftp' is not allowed; allowed: csv, gql, sql",
+            "servers[1].customProperties[0].value.mode: 'ftp' is not allowed; allowed: csv, events, gql, sql",
         ),
         (
             "{mode: csv}",
