@@ -48,7 +48,7 @@ class PinnedRows:
         """Return all rows of a live snapshot in pieces that never change."""
         changes.refuse_expired(self.source, snapshot_id)
         found = snapshot.pieces(self.session(), self.table, snapshot_id, self.exposure.snapshot.id, split_bytes)
-        return PermittedPieces(found, self._permitted)
+        return PermittedPieces(found, self._permitted, 2 * self.session().sparkContext.defaultParallelism)
 
     def commits(self, since: int) -> Sequence[Snapshot] | None:
         """Return the commits after a snapshot up to the exposed one; None where it is not an ancestor."""
@@ -97,15 +97,12 @@ class PermittedPieces:
 
     pieces: snapshot.Pieces
     permitted: Callable[[DataFrame], DataFrame]
+    at_once: int
+    """How many of them keep all cores busy."""
 
     def __len__(self) -> int:
         """Return how many there are."""
         return len(self.pieces)
-
-    @property
-    def at_once(self) -> int:
-        """How many of them keep all cores busy."""
-        return self.pieces.at_once
 
     @contextmanager
     def rows(self, first: int, end: int) -> Iterator[DataFrame]:

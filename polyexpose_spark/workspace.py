@@ -122,8 +122,18 @@ class Workspace:
         pinned = snapshot.pin(table, self.request.snapshot_id, self.request.as_of)
         columns = contract.columns(of, table.columns(pinned))
         tag = f"{tag_prefix(of)}{pinned.id}"
-        line = table.ancestors(pinned.id)
-        return Prepared(of, table, Exposure(of, pinned, columns, tag, table.partitioning, table.uuid, line))
+        exposure = Exposure(
+            product=of,
+            snapshot=pinned,
+            columns=columns,
+            tag=tag,
+            partitioning=table.partitioning,
+            table_uuid=table.uuid,
+            lineage=table.ancestors(pinned.id),
+            live=frozenset(each.id for each in table.snapshots),
+            referenced=frozenset(each.snapshot_id for each in table.refs.values()),
+        )
+        return Prepared(of, table, exposure)
 
     def source(self, of: DataProduct) -> str:
         """Return the full name of the product's table, quoted for Spark SQL."""

@@ -91,6 +91,10 @@ class Exposure:
     """Iceberg's id of the table; another one after it was dropped and made anew."""
     lineage: tuple[Snapshot, ...] = ()
     """The snapshot and its live ancestors, newest first."""
+    live: frozenset[int] = frozenset()
+    """Ids of all live snapshots."""
+    referenced: frozenset[int] = frozenset()
+    """Ids of those that a tag or branch keeps from expiry."""
 
 
 @dataclass(frozen=True)

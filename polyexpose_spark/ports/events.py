@@ -55,6 +55,9 @@ PUBSUBLITE_ENDS = (
 )
 
 
+_UNKEPT = "no tag keeps the snapshot up to which was sent, so expiry may take it away before the next run"
+
+
 class EventsPort(Port[EventsSettings, EventsAddresses]):
     """Serves a data product as events."""
 
@@ -226,8 +229,11 @@ class EventsPort(Port[EventsSettings, EventsAddresses]):
         return (*said, *json.dumps(self.document(plan), indent=2, ensure_ascii=False).splitlines())
 
     def _course(self, exposure: Exposure, position: Position | None) -> list[str]:
-        """Say what would be sent, from the table's history."""
+        """Say what would be sent, from the table's history, and what stands in the way."""
         target = exposure.snapshot.id
+        needed = (position.snapshot_id or position.toward) if position else None
+        if needed is not None and needed not in exposure.live:
+            return [f"in the way: snapshot {needed}, up to which was sent, expired: run with --from-scratch"]
         if position is None or position.snapshot_id is None:
             begun = f", from piece {position.pieces + 1}" if position and position.toward else ""
             return [f"the whole snapshot {position.toward if position and position.toward else target}, op r{begun}"]
@@ -237,12 +243,14 @@ class EventsPort(Port[EventsSettings, EventsAddresses]):
                 f"snapshot {target} does not descend from {position.snapshot_id}, up to which was sent: what differs "
                 "between the two, as compensating events"
             ]
+        lost = [] if position.snapshot_id in exposure.referenced else [f"{_UNKEPT}: {position.snapshot_id}"]
         commits = exposure.lineage[: ids.index(position.snapshot_id)]
         kinds = {each.operation for each in commits} - {"replace"}
         if not kinds:
-            return ["nothing new"]
+            return [*lost, "nothing new"]
         way = "Structured Streaming" if kinds == {"append"} else "changes between snapshots"
-        return [f"{len(commits)} commits after snapshot {position.snapshot_id}: {', '.join(sorted(kinds))}; by {way}"]
+        said = f"{len(commits)} commits after snapshot {position.snapshot_id}: {', '.join(sorted(kinds))}; by {way}"
+        return [*lost, said]
 
     def publish(self, plan: Plan, served: Served, positions: Positions, step: StepListener) -> Published:
         """Send everything up to the exposed snapshot, then replace the AsyncAPI document."""
