@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from polyexpose_spark import query_output, readonly
 from polyexpose_spark.errors import ConfigError, PolyexposeError, Problem, Refused
-from polyexpose_spark.snapshot import has_jvm
+from polyexpose_spark.scan_tasks import has_jvm
 from polyexpose_spark.spark_errors import explained
 
 if TYPE_CHECKING:

@@ -1,15 +1,16 @@
-"""pin() a snapshot of a table, read() it in an order that is the same everywhere, tag() it so that it stays.
-
-The only module (with changes.py) that reaches into the JVM, and only where has_jvm() says that there is one.
-"""
+"""pin() a snapshot of a table, read() it in an order that is the same everywhere, tag() it so that it stays."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from polyexpose_spark.catalog import Snapshot, Table
-from polyexpose_spark.errors import ConfigError, Problem, Refused, TargetFailed
+from polyexpose_spark.errors import ConfigError, Problem, TargetFailed
+from polyexpose_spark.scan_tasks import ScanTasks
 from polyexpose_spark.spark_errors import explained
 
 if TYPE_CHECKING:
@@ -17,14 +18,6 @@ if TYPE_CHECKING:
 
 _NAMED = 10
 """So many snapshots or refs are named in a message."""
-
-_PINNED = "polyexpose_pinned"
-"""The catalog of tables as they were planned; Iceberg's own, made for its table maintenance."""
-
-# Everything that decides which pieces of which files one task reads, and in which order, is given: left out,
-# Iceberg takes it from the table, the session or the number of cores. The values are Iceberg's own defaults.
-_LOOKBACK = 10
-_FILE_OPEN_COST = 4 * 1024 * 1024
 
 
 def pin(table: Table, snapshot_id: int | None = None, as_of: str | None = None) -> Snapshot:
@@ -112,11 +105,6 @@ def quoted_name(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
-def has_jvm(session: SparkSession) -> bool:
-    """Say whether this session has its JVM in reach; a Spark Connect session has not."""
-    return hasattr(session, "_jsparkSession") and hasattr(session, "_jvm")
-
-
 def read(session: SparkSession, name: str, snapshot_id: int, split_bytes: int) -> DataFrame:
     """Return all rows of a snapshot, in that snapshot's own columns and in the same order on any machine.
 
@@ -133,108 +121,52 @@ def read(session: SparkSession, name: str, snapshot_id: int, split_bytes: int) -
     Raises:
         Refused: the session has no JVM. TargetFailed: no such table or snapshot, or metadata cannot be read.
     """
-    if not has_jvm(session):
-        raise Refused(
-            "a Spark Connect session cannot read a snapshot in stable order: run the job by spark-submit, "
-            "or by `polyexpose` on the machine of the driver"
-        )
     try:
-        iceberg = _Iceberg(session)
-        table = iceberg.pinned(name, snapshot_id)
-        tasks = iceberg.planned(table, snapshot_id)
-        return iceberg.rows(table, f"{table.uuid()}-{snapshot_id}", tasks, split_bytes)
+        scan = ScanTasks(session, name, snapshot_id)
+        return scan.rows(f"{scan.uuid}-{snapshot_id}", scan.planned(snapshot_id), split_bytes)
     except Exception as error:
         raise explained(error, name) from error
 
 
-class _Iceberg:
-    """Iceberg's own planning and reading in the JVM: as many calls for one file as for a hundred thousand."""
+@dataclass(frozen=True)
+class Pieces:
+    """The rows of a snapshot, cut into pieces: the same pieces of the same rows, whenever and wherever it is read."""
 
-    def __init__(self, session: SparkSession) -> None:
-        self.session = session
-        jvm: Any = session._jvm
-        self.jvm = jvm
-        self.org: Any = jvm.org.apache.iceberg
-        self.loader: Any = jvm.java.lang.Thread.currentThread().getContextClassLoader()
-        self.handles: Any = jvm.java.lang.invoke.MethodHandles
-        self.lookup: Any = self.handles.publicLookup()
+    _scan: ScanTasks
+    _tasks: Any
+    _split_bytes: int
 
-    def pinned(self, name: str, snapshot_id: int) -> Any:
-        """Return the table as it is now, fixed, with the columns of the snapshot.
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return int(self._tasks.size())
 
-        A staged read (rows) takes its columns from the table's current schema: a column dropped since could
-        not be read, and one added since would be. So the copy has the snapshot's schema as its current one.
-        """
-        table = self.org.spark.Spark3Util.loadIcebergTable(self.session._jsparkSession, name)
-        snapshot = table.snapshot(snapshot_id)
-        if snapshot is None:
-            raise TargetFailed(
-                f"snapshot {snapshot_id} of table {name.replace('`', '')} is not there any more: expired"
-            )
-        builder = self.org.TableMetadata.buildFrom(table.operations().current())
-        if snapshot.schemaId() is not None:
-            builder = builder.setCurrentSchema(snapshot.schemaId())
-        metadata = builder.discardChanges().build()
-        return self.org.BaseTable(self.org.StaticTableOperations(metadata, table.io()), table.name())
+    @contextmanager
+    def rows(self, first: int, end: int) -> Iterator[DataFrame]:
+        """Yield the rows of pieces first to end - 1, in order; they cannot be read after the `with`."""
+        with self._scan.staged([self._tasks.subList(first, end)], self._split_bytes, lookback=1) as (rows,):
+            yield rows
 
-    def planned(self, table: Any, snapshot_id: int) -> Any:
-        """Return the scan tasks of a snapshot as a Java list, one per data file, sorted by path."""
-        planned = table.newScan().useSnapshot(snapshot_id).planFiles()
-        try:
-            tasks = self.org.relocated.com.google.common.collect.Lists.newArrayList(planned)
-        finally:
-            planned.close()
-        self.jvm.java.util.Collections.sort(tasks, self._order())
-        return tasks
 
-    def _order(self) -> Any:
-        # A path can be in a table twice (by add_files); the rest tells those apart.
-        comparator = self.jvm.java.util.Comparator
-        order = comparator.comparing(self._of_file("location", "java.lang.String"))
-        for number in ("fileSequenceNumber", "pos"):
-            nulls_first = comparator.nullsFirst(comparator.naturalOrder())
-            order = order.thenComparing(self._of_file(number, "java.lang.Long"), nulls_first)
-        return order
+def pieces(session: SparkSession, name: str, snapshot_id: int, schema_of: int, split_bytes: int) -> Pieces:
+    """Cut all rows of a snapshot into pieces, in the columns of another snapshot (found by field id).
 
-    def _of_file(self, method: str, returns: str) -> Any:
-        """Return `task -> task.file().<method>()` as a Java function: no call crosses over per task."""
-        file = self._virtual("org.apache.iceberg.ContentScanTask", "file", "org.apache.iceberg.ContentFile")
-        handle = self.handles.filterReturnValue(file, self._virtual("org.apache.iceberg.ContentFile", method, returns))
-        function = self._class("java.util.function.Function")
-        return self.jvm.java.lang.invoke.MethodHandleProxies.asInterfaceInstance(function, handle)
+    A piece is a data file: Iceberg's reader refuses tasks for parts of files that were cut by others.
 
-    def _virtual(self, owner: str, method: str, returns: str) -> Any:
-        signature = self.jvm.java.lang.invoke.MethodType.methodType(self._class(returns))
-        return self.lookup.findVirtual(self._class(owner), method, signature)
+    Args:
+        session: a session with a JVM.
+        name: full name of the table, quoted.
+        snapshot_id: a live snapshot.
+        schema_of: the live snapshot whose columns are read.
+        split_bytes: size of the parts of files that one task reads.
 
-    def _class(self, name: str) -> Any:
-        return self.loader.loadClass(name)
-
-    def rows(self, table: Any, key: str, tasks: Any, split_bytes: int) -> DataFrame:
-        """Return the rows of these tasks, in their order.
-
-        Table and tasks stay in the JVM, since Spark comes back for them whenever the rows are used again; the
-        key says what they are, so that reading the same again takes no more room.
-        """
-        cache_class = self._class("org.apache.iceberg.spark.SparkTableCache")
-        signature = self.jvm.java.lang.invoke.MethodType.methodType(cache_class)
-        # Not SparkTableCache.get(): py4j cannot tell it from the method get(String).
-        cache = self.lookup.findStatic(cache_class, "get", signature).invokeWithArguments(
-            self.jvm.java.util.ArrayList()
-        )
-        cache.add(key, table)
-        self.session.conf.set(f"spark.sql.catalog.{_PINNED}", "org.apache.iceberg.spark.SparkCachedTableCatalog")
-        name = quoted(_PINNED, (key,))
-        if tasks.isEmpty():
-            return self.session.read.table(name).limit(0)
-        self.org.spark.ScanTaskSetManager.get().stageTasks(table, key, tasks)
-        options = {
-            "scan-task-set-id": key,
-            "split-size": split_bytes,
-            "lookback": _LOOKBACK,
-            "file-open-cost": _FILE_OPEN_COST,
-        }
-        return self.session.read.options(**{option: str(value) for option, value in options.items()}).table(name)
+    Raises:
+        Refused: the session has no JVM. TargetFailed: no such table or snapshot, or metadata cannot be read.
+    """
+    try:
+        scan = ScanTasks(session, name, schema_of)
+        return Pieces(scan, scan.planned(snapshot_id), split_bytes)
+    except Exception as error:
+        raise explained(error, name) from error
 
 
 _KEPT_DAYS = 36500

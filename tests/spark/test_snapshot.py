@@ -19,6 +19,7 @@ from polyexpose_spark import snapshot
 from polyexpose_spark.catalog import Catalog, Table
 from polyexpose_spark.config import CatalogConfig, Config
 from polyexpose_spark.errors import ExitCode, PolyexposeError, Refused, TargetFailed, TargetUnavailable
+from polyexpose_spark.scan_tasks import has_jvm
 from polyexpose_spark.session import build_session
 from polyexpose_spark.spark_errors import explained
 
@@ -410,13 +411,13 @@ def test_what_is_not_permitted_is_told_from_what_is_not_reached(spark: SparkSess
 
 @pytest.mark.filterwarnings("ignore:distutils Version classes:DeprecationWarning")  # PySpark 3.5's own
 def test_a_session_without_a_jvm_is_refused_with_what_to_do(spark: SparkSession) -> None:
-    assert snapshot.has_jvm(spark)
+    assert has_jvm(spark)
     pytest.importorskip("grpc_status", reason="Spark Connect's client is not installed (pyspark[connect])")
     from pyspark.sql.connect.session import SparkSession as ConnectSession
 
     # Nothing listens there: the session is asked what it is, not to do anything.
     remote: Any = ConnectSession("sc://127.0.0.1:9")
-    assert not snapshot.has_jvm(remote)
+    assert not has_jvm(remote)
     with pytest.raises(Refused, match="a Spark Connect session cannot read a snapshot in stable order: run the job by"):
         snapshot.read(remote, "`lake`.`db`.`t`", 1, SPLIT)
 
