@@ -256,7 +256,7 @@ class EventsPort(Port[EventsSettings, EventsAddresses]):
         """Send everything up to the exposed snapshot, then replace the AsyncAPI document."""
         exposure, product = plan.exposure, plan.exposure.product
         sink, totals = self._sink(product), Totals()
-        topic = self._topic(product, sink, step)
+        topic = self._topic(product, sink, positions.read(), step)
         text = EventText(exposure, sink.routes(topic), self.settings.compacted)
         outbox = Outbox(sink, topic, text, Envelope(source_of(product.id)), totals, step)
         Sending(exposure, served, positions, outbox, step).run()
@@ -271,10 +271,14 @@ class EventsPort(Port[EventsSettings, EventsAddresses]):
             details={"snapshots": totals.snapshots, "by": totals.ways, "topic": topic.described},
         )
 
-    def _topic(self, product: DataProduct, sink: EventSink, step: StepListener) -> Topic:
+    def _topic(self, product: DataProduct, sink: EventSink, position: Position | None, step: StepListener) -> Topic:
         topic = sink.topic()
         if topic is not None:
             return topic
+        if position and (position.snapshot_id or position.pieces):
+            raise TargetFailed(
+                f"{sink.address}: the topic is gone, with what was sent to it; --from-scratch begins again with all rows"
+            )
         if not self.addresses.create_topic:
             raise TargetFailed(f"{sink.address}: there is no such topic, and ports.events.create_topic is false")
         step("events.creating", sink.address)
