@@ -98,6 +98,23 @@ class ScanTasks:
         self._java.util.Collections.sort(tasks, self._order())
         return tasks
 
+    def packed(self, tasks: Any, size: int) -> Any:
+        """Return the tasks in their order as a Java list of lists, each of about `size` bytes or of one larger file."""
+        long, integer = self._java.lang.Long.TYPE, self._java.lang.Integer.TYPE
+        cost = self._handles.insertArguments(
+            self._static("java.lang.Math", "multiplyExact", long, long, integer),
+            0,
+            self._array(_OBJECT, [self._java.lang.Long(_FILE_OPEN_COST)]),
+        )
+        # What a task weighs when Iceberg packs it: TableScanUtil.planTaskGroups.
+        weight = self._of_all(
+            self._static("java.lang.Math", "max", long, long, long),
+            self._virtual("org.apache.iceberg.ScanTask", "sizeBytes", long),
+            self._then(self._virtual("org.apache.iceberg.ScanTask", "filesCount", integer), cost),
+        )
+        packer = getattr(self._iceberg.util, "BinPacking$ListPacker")(size, 1, False)
+        return packer.pack(tasks, self._function(weight))
+
     def touched(self, since: int, until: int) -> Touched:
         """Return the scan tasks of two live snapshots that differ: in their data file or in what is deleted from it.
 
@@ -164,10 +181,9 @@ class ScanTasks:
         return self._iceberg.spark.ScanTaskSetManager.get()
 
     def _cache(self) -> Any:
-        cache_class = self._class("org.apache.iceberg.spark.SparkTableCache")
         # Not SparkTableCache.get(): py4j cannot tell it from the method get(String).
-        get = self._lookup.findStatic(cache_class, "get", self._method_type(cache_class))
-        return get.invokeWithArguments(self._java.util.ArrayList())
+        cache = "org.apache.iceberg.spark.SparkTableCache"
+        return self._static(cache, "get", self._class(cache)).invokeWithArguments(self._java.util.ArrayList())
 
     def _live(self, table: Any, snapshot_id: int) -> Any:
         snapshot = table.snapshot(snapshot_id)
@@ -232,13 +248,14 @@ class ScanTasks:
     def _list_of(self, owner: str, *parts: Any) -> Any:
         """Return `owner -> [part(owner) for each part]` as a handle; a part may be null."""
         array = self._java.lang.Class.forName(f"[L{_OBJECT};")
-        as_list = self._lookup.findStatic(
-            self._class("java.util.Arrays"), "asList", self._method_type(self._class("java.util.List"), array)
-        ).asCollector(array, len(parts))
+        as_list = self._static("java.util.Arrays", "asList", self._class("java.util.List"), array)
         taken = self._method_type(self._class(_OBJECT), self._class(owner))
-        handles = self._array("java.lang.invoke.MethodHandle", [part.asType(taken) for part in parts])
-        filtered = self._handles.filterArguments(as_list, 0, handles)
-        once = self._method_type(self._class("java.util.List"), self._class(owner))
+        return self._of_all(as_list.asCollector(array, len(parts)), *(part.asType(taken) for part in parts))
+
+    def _of_all(self, function: Any, *parts: Any) -> Any:
+        """Return `value -> function(part(value) for each part)` as a handle."""
+        filtered = self._handles.filterArguments(function, 0, self._array("java.lang.invoke.MethodHandle", list(parts)))
+        once = self._method_type(function.type().returnType(), parts[0].type().parameterType(0))
         return self._handles.permuteArguments(filtered, once, self._array("int", [0] * len(parts)))
 
     def _then(self, first: Any, second: Any) -> Any:
@@ -246,13 +263,16 @@ class ScanTasks:
         between = second.type().parameterType(0)
         return self._handles.filterReturnValue(first.asType(first.type().changeReturnType(between)), second)
 
+    def _static(self, owner: str, method: str, returns: Any, *takes: Any) -> Any:
+        return self._lookup.findStatic(self._class(owner), method, self._method_type(returns, *takes))
+
     def _virtual(self, owner: str, method: str, returns: Any, *takes: str) -> Any:
         returned = self._class(returns) if isinstance(returns, str) else returns
         signature = self._method_type(returned, *(self._class(each) for each in takes))
         return self._lookup.findVirtual(self._class(owner), method, signature)
 
-    def _method_type(self, *classes: Any) -> Any:
-        return self._java.lang.invoke.MethodType.methodType(*classes)
+    def _method_type(self, returns: Any, *takes: Any) -> Any:
+        return self._java.lang.invoke.MethodType.methodType(returns, self._array("java.lang.Class", list(takes)))
 
     def _function(self, handle: Any) -> Any:
         return self._proxy("java.util.function.Function", handle)

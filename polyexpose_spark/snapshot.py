@@ -133,38 +133,39 @@ class Pieces:
     """The rows of a snapshot, cut into pieces: the same pieces of the same rows, whenever and wherever it is read."""
 
     _scan: ScanTasks
-    _tasks: Any
+    _packed: Any
     _split_bytes: int
 
     def __len__(self) -> int:
         """Return how many there are."""
-        return int(self._tasks.size())
+        return int(self._packed.size())
 
     @contextmanager
     def rows(self, first: int, end: int) -> Iterator[DataFrame]:
         """Yield the rows of pieces first to end - 1, in order; they cannot be read after the `with`."""
-        with self._scan.staged([self._tasks.subList(first, end)], self._split_bytes, lookback=1) as (rows,):
+        tasks = self._scan.joined(self._packed.subList(first, end))
+        with self._scan.staged([tasks], self._split_bytes, lookback=1) as (rows,):
             yield rows
 
 
 def pieces(session: SparkSession, name: str, snapshot_id: int, schema_of: int, split_bytes: int) -> Pieces:
     """Cut all rows of a snapshot into pieces, in the columns of another snapshot (found by field id).
 
-    A piece is a data file: Iceberg's reader refuses tasks for parts of files that were cut by others.
+    A piece is some files of about so many bytes in all, or one larger file: Iceberg's reader takes whole files only.
 
     Args:
         session: a session with a JVM.
         name: full name of the table, quoted.
         snapshot_id: a live snapshot.
         schema_of: the live snapshot whose columns are read.
-        split_bytes: size of the parts of files that one task reads.
+        split_bytes: size of a piece, and of the parts of files that one task of Spark reads.
 
     Raises:
         Refused: the session has no JVM. TargetFailed: no such table or snapshot, or metadata cannot be read.
     """
     try:
         scan = ScanTasks(session, name, schema_of)
-        return Pieces(scan, scan.planned(snapshot_id), split_bytes)
+        return Pieces(scan, scan.packed(scan.planned(snapshot_id), split_bytes), split_bytes)
     except Exception as error:
         raise explained(error, name) from error
 

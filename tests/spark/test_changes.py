@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.spark
 
-SPLIT = 128 * 1024 * 1024
+OPEN_COST = 4 * 1024 * 1024
 
 every_way = pytest.mark.parametrize(
     "properties", [pytest.param(V2_COW, id="cow"), pytest.param(V2_MOR, id="mor"), pytest.param(V3_MOR, id="v3")]
@@ -69,18 +69,19 @@ def test_a_snapshot_in_pieces_is_the_snapshot(lake: Changing) -> None:
     first = lake.sql("DELETE FROM $t WHERE id % 10 = 3")
     lake.sql("ALTER TABLE $t RENAME COLUMN text TO words", "ALTER TABLE $t ADD COLUMN more INT")
     last = lake.sql("DELETE FROM $t WHERE id > 5")
-    pieces = snapshot.pieces(lake.spark, lake.name, first, last, SPLIT)
-    again = snapshot.pieces(lake.spark, lake.name, first, last, SPLIT)
-    assert len(pieces) == len(again) == 12
+    pieces = snapshot.pieces(lake.spark, lake.name, first, last, 6 * OPEN_COST)
+    again = snapshot.pieces(lake.spark, lake.name, first, last, 6 * OPEN_COST)
+    assert len(pieces) == len(again) == 4
     ids = []
-    for begin in range(0, len(pieces), 3):
-        with pieces.rows(begin, min(begin + 3, len(pieces))) as rows, again.rows(begin, begin + 1) as begins:
+    for begin in range(0, len(pieces), 2):
+        with pieces.rows(begin, min(begin + 2, len(pieces))) as rows, again.rows(begin, begin + 1) as begins:
+            assert rows.rdd.getNumPartitions() == 2
             assert rows.columns == ["id", "words", "more"]
             ids += [row.id for row in rows.collect()]
             assert begins.first() == rows.first()
     assert sorted(ids) == [n for n in range(40000) if n % 10 != 3]
     assert staged(lake) == 0
-    with snapshot.pieces(lake.spark, lake.name, first, last, SPLIT).rows(0, len(pieces)) as whole:
+    with snapshot.pieces(lake.spark, lake.name, first, last, 6 * OPEN_COST).rows(0, len(pieces)) as whole:
         assert [row.id for row in whole.collect()] == ids
 
 
