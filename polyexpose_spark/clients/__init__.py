@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
 from polyexpose_spark.errors import Refused
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from pyarrow import RecordBatch
     from pyspark.sql import SparkSession
 
     from polyexpose_spark.catalog import Catalog
-    from polyexpose_spark.clients.bigquery_tables import HeldTable, HeldView, Loaded, TableName, TableSpec
+    from polyexpose_spark.clients.bigquery_tables import HeldTable, HeldView, Loaded, Merged, TableName, TableSpec
     from polyexpose_spark.clients.delivery import Envelope
     from polyexpose_spark.clients.event_addresses import KafkaAddress, PubsubAddress, PubsubliteAddress
     from polyexpose_spark.clients.hasura import Applied
@@ -144,6 +146,26 @@ class BigQuery(Protocol):
 
     def load_parquet(self, digest: str, files: Sequence[str], spec: TableSpec) -> Loaded:
         """Load files into a table, all or nothing, and mark it with the digest."""
+        ...
+
+    def clone(self, digest: str, base: TableName, table: TableName) -> int:
+        """Make a table a clone of another one, whatever it held; return the number of the attempt, for merge()."""
+        ...
+
+    def merge(
+        self,
+        digest: str,
+        attempt: int,
+        changes: TableName,
+        table: TableName,
+        key: Sequence[str],
+        columns: Sequence[str],
+    ) -> Merged:
+        """Apply a table of changes, all or nothing, once after each clone."""
+        ...
+
+    def set_table(self, table: TableName, text: str, labels: Mapping[str, str], expires: datetime | None) -> None:
+        """Set description, labels and expiration (None: never) of a table; other labels of it stay."""
         ...
 
     def replace_view(

@@ -18,11 +18,14 @@ from polyexpose_spark.clients.bigquery_tables import (
     HeldTable,
     HeldView,
     Loaded,
+    Merged,
     TableName,
     TableSpec,
+    clone_statement,
     description,
     digest_label,
     loadable,
+    merge_statement,
     parameter_type,
     quoted,
     view_statement,
@@ -152,6 +155,32 @@ class BigQueryClient:
         if job is None:
             return Loaded(int(table.num_rows or 0), int(table.num_bytes or 0), "")
         return Loaded(int(job.output_rows or 0), int(job.output_bytes or 0), str(job.job_id))
+
+    def clone(self, digest: str, base: TableName, table: TableName) -> int:
+        """Make a table a clone of another one, whatever it held; return the number of the attempt, for merge().
+
+        Nothing that was started for this digest before is under way any more then.
+        """
+        statement = clone_statement(self.project, base, table)
+        return self._jobs.clone(digest, statement, f"table {self.project}.{table}", Deadline(self._deadlines.query))
+
+    def merge(
+        self,
+        digest: str,
+        attempt: int,
+        changes: TableName,
+        table: TableName,
+        key: Sequence[str],
+        columns: Sequence[str],
+    ) -> Merged:
+        """Apply a table of changes, all or nothing, once after each clone; see merge_statement().
+
+        Raises:
+            TargetFailed: two changes of one row, among others; the table is as it was.
+        """
+        statement = merge_statement(self.project, changes, table, key, columns)
+        what = f"table {self.project}.{table}"
+        return self._jobs.merge(digest, attempt, statement, what, Deadline(self._deadlines.load))
 
     def set_table(self, table: TableName, text: str, labels: Mapping[str, str], expires: datetime | None) -> None:
         """Set description, labels and expiration (None: never) of a table or view; other labels of it stay."""

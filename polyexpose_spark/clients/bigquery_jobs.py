@@ -20,7 +20,7 @@ from polyexpose_spark.clients.bigquery_calls import (
     Deadline,
     one_line,
 )
-from polyexpose_spark.clients.bigquery_tables import DIGEST_LABEL, TableSpec, digest_label, load_config
+from polyexpose_spark.clients.bigquery_tables import DIGEST_LABEL, Merged, TableSpec, digest_label, load_config
 from polyexpose_spark.errors import TargetFailed, TargetUnavailable
 
 if TYPE_CHECKING:
@@ -45,13 +45,19 @@ class Jobs:
         self._location = location
         self._calls = calls
 
-    def statement(self, sql: str, what: str, deadline: Deadline) -> None:
-        """Run one DDL statement, once, whatever happens to the answers.
+    def statement(self, sql: str, what: str, deadline: Deadline, job_id: str | None = None) -> bigquery.QueryJob:
+        """Run one DDL or DML statement, once, whatever happens to the answers; return its job.
+
+        Args:
+            sql: the statement.
+            what: what is being done to what, for messages.
+            deadline: of all of it.
+            job_id: its id, never used before; None: one that is its own.
 
         Raises:
             TargetFailed, TargetUnavailable: see Calls; a statement without an answer may still be carried out.
         """
-        job_id = f"polyexpose_{uuid.uuid4().hex}"
+        job_id = job_id or f"polyexpose_{uuid.uuid4().hex}"
 
         def start(timeout: float) -> bigquery.QueryJob:
             return self._client.query(
@@ -61,6 +67,33 @@ class Jobs:
         job = self._wait(self._start(job_id, start, what, deadline), what, deadline)
         if job.error_result:
             raise self._ended(job, what)
+        return cast("bigquery.QueryJob", job)
+
+    def clone(self, digest: str, sql: str, what: str, deadline: Deadline) -> int:
+        """Run a CLONE when all that was started for this digest before has ended; return the number of the attempt.
+
+        So no statement of a run that died, still under way, is carried out between this one and what follows it.
+        """
+        attempt = 1
+        while any([self._over(f"polyexpose_{digest}_{kind}_{attempt}", what, deadline) for kind in ("clone", "merge")]):
+            attempt += 1
+        self.statement(sql, what, deadline, f"polyexpose_{digest}_clone_{attempt}")
+        return attempt
+
+    def merge(self, digest: str, attempt: int, sql: str, what: str, deadline: Deadline) -> Merged:
+        """Run the MERGE that follows the clone of this attempt."""
+        job = self.statement(sql, what, deadline, f"polyexpose_{digest}_merge_{attempt}")
+        done = job.dml_stats
+        if done is None:
+            raise TargetFailed(f"{self._calls.target}: {what}: job {job.job_id} does not say what it changed")
+        return Merged(done.inserted_row_count, done.updated_row_count, done.deleted_row_count)
+
+    def _over(self, job_id: str, what: str, deadline: Deadline) -> bool:
+        """Wait for a job of before; False: there never was one."""
+        job = self._look(job_id, what, deadline)
+        if job is not None:
+            self._wait(job, what, deadline)
+        return job is not None
 
     def load(
         self, digest: str, files: Sequence[str], spec: TableSpec, what: str, deadline: Deadline

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -91,6 +91,15 @@ class Loaded:
     bytes: int
     job_id: str
     """The load job; empty: the table already held all of it, and no job was needed."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Rows of a table that a MERGE inserted, updated, deleted."""
+
+    inserted: int
+    updated: int
+    deleted: int
 
 
 @dataclass(frozen=True)
@@ -180,6 +189,45 @@ def view_statement(
             f"CREATE OR REPLACE VIEW {quoted(f'{project}.{view}')} ({listed})",
             *([f"OPTIONS({', '.join(options)})"] if options else ()),
             f"AS {sql}",
+        ]
+    )
+
+
+OPERATION = "__op"
+"""Column of a table of changes: insert, update or delete. No column of ours begins with two underscores."""
+
+
+def clone_statement(project: str, base: TableName, table: TableName) -> str:
+    """Return the statement that makes `table` a clone of `base`, whatever it was: no bytes are copied or billed."""
+    return f"CREATE OR REPLACE TABLE {quoted(f'{project}.{table}')} CLONE {quoted(f'{project}.{base}')}"
+
+
+def merge_statement(
+    project: str, changes: TableName, table: TableName, key: Sequence[str], columns: Sequence[str]
+) -> str:
+    """Return the statement that applies a table of changes.
+
+    It is plain equality that joins them: BigQuery takes no other condition for such a join, so a NULL in a key matches
+    nothing. An insertion whose key is there already is left out.
+
+    Args:
+        project: of both tables.
+        changes: has the columns of `table`, and OPERATION; of a deletion the key is enough.
+        table: the table.
+        key: columns by which a row is found; part of `columns`.
+        columns: all columns of `table`.
+    """
+    matching = " AND ".join(f"T.{quoted(each)} = S.{quoted(each)}" for each in key)
+    set_ = ", ".join(f"{quoted(each)} = S.{quoted(each)}" for each in columns if each not in key)
+    operation = f"S.{quoted(OPERATION)}"
+    listed, values = ", ".join(map(quoted, columns)), ", ".join(f"S.{quoted(each)}" for each in columns)
+    return "\n".join(
+        [
+            f"MERGE {quoted(f'{project}.{table}')} AS T",
+            f"USING {quoted(f'{project}.{changes}')} AS S ON {matching}",
+            f"WHEN MATCHED AND {operation} = 'delete' THEN DELETE",
+            *([f"WHEN MATCHED AND {operation} = 'update' THEN UPDATE SET {set_}"] if set_ else ()),
+            f"WHEN NOT MATCHED AND {operation} = 'insert' THEN INSERT ({listed}) VALUES ({values})",  # noqa: S608 - quoted
         ]
     )
 

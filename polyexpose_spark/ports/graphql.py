@@ -7,7 +7,7 @@ Hasura included, see. It is flipped in one statement, so a reader sees the old o
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,6 @@ from polyexpose_spark.clients.bigquery_tables import (
     Loaded,
     TableName,
     TableSpec,
-    TimePartition,
     digest_label,
     label,
     labelled_digest,
@@ -28,7 +27,7 @@ from polyexpose_spark.clients.hasura_metadata import Command, Publication
 from polyexpose_spark.clients.hasura_metadata import TableName as TrackedName
 from polyexpose_spark.errors import ConfigError, Problem, Refused, TargetFailed
 from polyexpose_spark.logical import ColumnType, LogicalType
-from polyexpose_spark.ports import graphql_schema
+from polyexpose_spark.ports import graphql_layout, graphql_schema
 from polyexpose_spark.ports.base import (
     NOT_READ_BY_SPARK,
     Action,
@@ -43,6 +42,7 @@ from polyexpose_spark.ports.base import (
     StepListener,
     TypeMap,
 )
+from polyexpose_spark.ports.graphql_increment import CHANGES, Increment, fingerprint, no_key
 from polyexpose_spark.ports.graphql_settings import GraphqlAddresses, GraphqlSettings
 from polyexpose_spark.ports.graphql_stage import Staging, staged
 from polyexpose_spark.ports.graphql_tracking import publication, source_of
@@ -53,6 +53,7 @@ PRODUCT = "polyexpose_product"
 VERSION = "polyexpose_version"
 SNAPSHOT = "polyexpose_snapshot"
 DIGEST = "polyexpose_digest"
+LAYOUT = "polyexpose_layout"
 
 # Pieces of data files that one task stages: small enough that a small table keeps several cores busy, large enough that
 # one load job (10,000 files at most; BigQuery, "Quotas") takes tables of well over 100 GB.
@@ -64,7 +65,7 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
     """Serves a data product in GraphQL."""
 
     mode = "gql"
-    revision = 1
+    revision = 2
     settings_model = GraphqlSettings
     address_model = GraphqlAddresses
     # BigQuery types; how Hasura encodes them: numbers arrive as JSON strings (hasura.md 2.4).
@@ -108,13 +109,22 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
             raise ConfigError([Problem(product.path, 0, self.spec.key, message)])
         return value
 
+    @property
+    def _copied(self) -> bool:
+        return self.settings.copying != "none"
+
     def _view(self, product: DataProduct) -> TableName:
         return TableName(self._dataset(product), graphql_schema.legal_name(product.name))
 
     def _version(self, exposure: Exposure) -> TableName:
-        """Return the table of one plan: the digest in its name keeps another plan for the same snapshot off it."""
-        view, digest = self._view(exposure.product), self.digest(exposure, self.address(exposure.product))
-        return TableName(f"{view.dataset}__versions", f"{view.name}__{exposure.snapshot.id}_{digest[:8]}")
+        """Return the table of one plan."""
+        product = exposure.product
+        return self._version_of(product, exposure.snapshot.id, self.digest(exposure, self.address(product)))
+
+    def _version_of(self, product: DataProduct, snapshot_id: int, digest: str) -> TableName:
+        """Return the table of a plan; the digest in its name keeps another plan for the same snapshot off it."""
+        view = self._view(product)
+        return TableName(f"{view.dataset}__versions", f"{view.name}__{snapshot_id}_{digest[:8]}")
 
     @cached_property
     def _bigquery(self) -> BigQuery:
@@ -138,11 +148,11 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
         address = self.address(product)
         sql = self._view_sql(exposure)
         actions: list[Action] = []
-        if self.settings.copying == "full":
+        if self._copied:
             spec, version = self._spec(exposure), f"{self._project(product)}.{self._version(exposure)}"
             actions += [
-                Action("stage Parquet", self._staging(exposure).folder),
-                Action("load", version, _layout(spec)),
+                Action("stage Parquet", self._staging(exposure).folder, _staged(self.settings.copying)),
+                Action("load", version, graphql_layout.in_words(spec)),
             ]
         actions.append(Action("replace view", address, sql))
         if self.addresses.hasura:
@@ -155,7 +165,6 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
             warnings = (f"Hasura cuts every answer at {limit} rows (ports.gql.hasura.select_limit)",)
         else:
             warnings = ("no Hasura in this profile (ports.gql.hasura): the view is not tracked",)
-        copied = self.settings.copying == "full"
         return Plan(
             exposure=exposure,
             server=self.spec.server,
@@ -164,7 +173,7 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
             columns=natives,
             actions=tuple(actions),
             digest=self.digest(exposure, address),
-            estimated_bytes=exposure.snapshot.bytes if copied else None,
+            estimated_bytes=exposure.snapshot.bytes if self._copied else None,
             warnings=warnings,
         )
 
@@ -176,42 +185,9 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
         return Staging(files, f"{self.addresses.staging.rstrip('/')}/{exposure.product.id}/{self.spec.server}")
 
     def _spec(self, exposure: Exposure) -> TableSpec:
-        """Return the table to be loaded.
-
-        Raises:
-            ConfigError: the contract partitions or clusters by a column that is not there.
-        """
-        product, columns = exposure.product, exposure.columns
-        names = graphql_schema.legal_names([column.name for column in columns], "")
-        partition, clustering = graphql_schema.partitioning(exposure.partitioning, columns)
-        types = {column.name: column.type.kind for column in columns}
-        if (asked := self.settings.partition) is not None:
-            self._known(product, "partition.field", asked.field, names)
-            if not graphql_schema.partitionable(types[asked.field], asked.granularity):
-                of = f"{asked.granularity} of {asked.field} ({types[asked.field]})"
-                raise self._wrong(product, f"partition: not by {of}; by a timestamp, or by DAY, MONTH, YEAR of a date")
-            partition = TimePartition(names[asked.field], asked.granularity)
-        if self.settings.cluster is not None:
-            for name in self.settings.cluster:
-                self._known(product, "cluster", name, names)
-                if types[name] not in graphql_schema.CLUSTERABLE:
-                    raise self._wrong(product, f"cluster: BigQuery does not cluster by {name} ({types[name]})")
-            clustering = tuple(names[name] for name in self.settings.cluster)
-        return TableSpec(
-            table=self._version(exposure),
-            fields=graphql_schema.table_fields(columns),
-            description=product.description,
-            labels=self._labels(exposure),
-            partition=partition,
-            clustering=clustering,
-        )
-
-    def _known(self, product: DataProduct, key: str, name: str, names: Mapping[str, str]) -> None:
-        if name not in names:
-            raise self._wrong(product, f"{key}: {name!r} is not a column; columns: {', '.join(names)}")
-
-    def _wrong(self, product: DataProduct, message: str) -> ConfigError:
-        return ConfigError([Problem(product.path, 0, self.spec.key, message)])
+        spec = graphql_layout.table_spec(exposure, self.spec.key, self.settings, self._version(exposure))
+        layout = digest_label(fingerprint(exposure, spec, self.revision))
+        return replace(spec, labels=self._labels(exposure) | {LAYOUT: layout})
 
     def _labels(self, exposure: Exposure) -> dict[str, str]:
         product = exposure.product
@@ -224,7 +200,7 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
     def _view_sql(self, exposure: Exposure) -> str:
         product = exposure.product
         listed = ", ".join(f"{each.expression} AS {quoted(each.name)}" for each in self._view_columns(exposure))
-        if self.settings.copying == "full":
+        if self._copied:
             table = f"{self._project(product)}.{self._version(exposure)}"
             return f"SELECT {listed} FROM {quoted(table)}"  # noqa: S608 - every name is quoted
         at = f"TIMESTAMP_MILLIS({exposure.snapshot.committed_at})"
@@ -262,6 +238,11 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
         said = [f"in the way: {each}" for each in self._bigquery.preflight(view.dataset, f"{view.dataset}__versions")]
         if self._hasura is not None:
             said += [f"Hasura: {command}" for command in self._hasura.difference(self._publication(plan.exposure))]
+        if self.settings.copying == "incremental":
+            made = self._increment(plan.exposure, self._spec(plan.exposure), plan.digest)
+            said.append(
+                f"copy: {f'full: {made}' if isinstance(made, str) else f'what changed since {made.base.table}'}"
+            )
         columns = self._view_columns(plan.exposure)
         return (*said, *graphql_schema.sdl(f"{view.dataset}_{view.name}", columns))
 
@@ -281,13 +262,13 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
                 f"{plan.address}: a view of somebody else has this name; drop it, or use another dataset"
             )
         self._bigquery.ensure_dataset(view.dataset, "Data products, exposed by polyexpose")
-        loaded = self._copy(plan, served, step) if self.settings.copying == "full" else None
+        details: dict[str, Any] = {"view": plan.address}
+        loaded = self._copy(plan, served, step, details) if self._copied else None
         columns = {each.name: each.description for each in self._view_columns(exposure)}
         labels = self._labels(exposure) | {DIGEST: digest_label(plan.digest)}
         step("gql.flipping", plan.address)
         self._bigquery.replace_view(view, self._view_sql(exposure), product.description, columns, labels)
         step("gql.flipped", plan.address)
-        details: dict[str, Any] = {"view": plan.address}
         if self._hasura is not None:
             step("gql.tracking", "")
             # Always: a run that died or failed after its flip left Hasura with the columns of an older view.
@@ -298,7 +279,7 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
             details |= {"waitingFor": sorted(ends - {str(view)})}
         return Published((plan.address,), loaded.rows if loaded else None, loaded.bytes if loaded else 0, details)
 
-    def _copy(self, plan: Plan, served: Served, step: StepListener) -> Loaded:
+    def _copy(self, plan: Plan, served: Served, step: StepListener, details: dict[str, Any]) -> Loaded:
         """Return what the version table holds: loaded now (bytes: of Parquet), or by a run that died after it."""
         exposure, spec = plan.exposure, self._spec(plan.exposure)
         self._bigquery.ensure_dataset(spec.table.dataset, "Copies of data products, read through views only")
@@ -309,21 +290,49 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
         if there is not None and there.labels.get(DIGEST_LABEL) == digest_label(plan.digest):
             return Loaded(there.rows, 0, "")
         try:
-            step("gql.staging", staging.folder)
-            rows = staging.write(staged(served.rows(_SPLIT_BYTES), exposure.columns), plan.digest)
-            files = staging.files_of(plan.digest)
-            step("gql.staged", f"{rows:,} rows in {len(files)} files")
-            loaded = self._bigquery.load_parquet(plan.digest, [each.path for each in files], spec)
-            step("gql.loaded", f"{loaded.rows:,} rows")
+            if self.settings.copying == "incremental":
+                increment = self._increment(exposure, spec, plan.digest)
+                made = increment if isinstance(increment, str) else increment.copy(served, step)
+                if not isinstance(made, str):
+                    loaded, changed = made
+                    details["copy"] = {"how": "incremental", **asdict(changed)}
+                    return loaded
+                step("gql.full", made)
+                details["copy"] = {"how": "full", "reason": made}
+            return self._load(plan, spec, served, staging, step)
         finally:
             staging.clear()
+
+    def _increment(self, exposure: Exposure, spec: TableSpec, digest: str) -> Increment | str:
+        """Return how the copy is made of the one that is served; or why it cannot be."""
+        product = exposure.product
+        if (reason := no_key(exposure.columns)) is not None:
+            return reason
+        if (held := self.held(product)) is None:
+            return "nothing is served yet"
+        base = self._bigquery.table(self._version_of(product, held.snapshot_id, held.digest))
+        if base is None or base.labels.get(DIGEST_LABEL) != digest_label(held.digest):
+            return "the copy that is served is not there, or not whole"
+        if base.labels.get(LAYOUT) != spec.labels[LAYOUT]:
+            return f"contract, columns or layout are not those of the copy that is served (snapshot {held.snapshot_id})"
+        since = None if held.snapshot_id == exposure.snapshot.id else held.snapshot_id
+        staging = self._staging(exposure)
+        return Increment(self._bigquery, staging, spec, digest, exposure.columns, base, since)
+
+    def _load(self, plan: Plan, spec: TableSpec, served: Served, staging: Staging, step: StepListener) -> Loaded:
+        """Load all rows."""
+        step("gql.staging", staging.folder)
+        rows = staging.write(staged(served.rows(_SPLIT_BYTES), plan.exposure.columns), plan.digest)["rows"]
+        files = staging.files_of(plan.digest)
+        step("gql.staged", f"{rows:,} rows in {len(files)} files")
+        loaded = self._bigquery.load_parquet(plan.digest, [each.path for each in files], spec)
+        step("gql.loaded", f"{loaded.rows:,} rows")
         if loaded.rows != rows:
             raise TargetFailed(f"{spec.table}: {rows} rows were staged, {loaded.rows} are in the table; not exposed")
         return Loaded(loaded.rows, sum(each.size for each in files), loaded.job_id)
 
     def _view_columns(self, exposure: Exposure) -> tuple[graphql_schema.ViewColumn, ...]:
-        copied = self.settings.copying == "full"
-        return graphql_schema.view_columns(exposure.columns, self.settings.integers == "string", of_copy=copied)
+        return graphql_schema.view_columns(exposure.columns, self.settings.integers == "string", of_copy=self._copied)
 
     def collect(self, product: DataProduct, kept: tuple[int, ...], step: StepListener) -> None:
         """Delete the copies that are not kept: of other snapshots, and of other plans for the same ones.
@@ -335,7 +344,8 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
         newest: dict[str, TableName] = {}
         ours = self._copies(product)
         for each in ours:
-            newest[each.labels.get(SNAPSHOT, "")] = each.table
+            if _whole(each):
+                newest[each.labels.get(SNAPSHOT, "")] = each.table
         needed = {newest[str(snapshot_id)] for snapshot_id in kept if str(snapshot_id) in newest}
         for each in ours:
             if each.table not in needed and not (
@@ -346,9 +356,12 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
         step("gql.collected", "")
 
     def _copies(self, product: DataProduct) -> list[HeldTable]:
-        """Return the version tables, oldest first; one without labels is of a load that died before it was marked."""
+        """Return the version tables, oldest first, and changes on their way into one.
+
+        One without labels, or with those of another one, is of a run that died before it was marked.
+        """
         view = self._view(product)
-        named = re.compile(rf"{view.name}__[0-9]+_[0-9a-f]{{8}}")
+        named = re.compile(rf"{view.name}__[0-9]+_[0-9a-f]{{8}}({CHANGES})?")
         versions = self._bigquery.versions(f"{view.dataset}__versions", f"{view.name}__")
         ours = (label(product.id), None)
         return [each for each in versions if named.fullmatch(each.table.name) and each.labels.get(PRODUCT) in ours]
@@ -374,11 +387,13 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
         return bool(commands or ours or copies)
 
 
-def _layout(spec: TableSpec) -> str:
-    """Return partitioning and clustering in words."""
-    said = []
-    if isinstance(spec.partition, TimePartition):
-        said.append(f"partitioned by {spec.partition.granularity} of {spec.partition.field}")
-    if spec.clustering:
-        said.append(f"clustered by {', '.join(spec.clustering)}")
-    return ", ".join(said)
+def _whole(copy: HeldTable) -> bool:
+    """Say whether a version table is marked as complete: a clone has the labels of its original at first."""
+    digest = labelled_digest(copy.labels.get(DIGEST_LABEL, ""))
+    return bool(digest) and copy.table.name.endswith(f"_{digest[:8]}")
+
+
+def _staged(copying: str) -> str:
+    return (
+        "what changed since the copy that is served; all of it where there is none" if copying == "incremental" else ""
+    )

@@ -22,8 +22,9 @@ class PartitionSettings(StrictCamel):
 class GraphqlSettings(PortSettings):
     """What a contract may say about the gql port."""
 
-    copying: Literal["full", "none"] = Field(default="full", alias="copy")
-    """full: a copy in BigQuery; none: a view over the Lakehouse table itself (Lakehouse catalogs only)."""
+    copying: Literal["full", "incremental", "none"] = Field(default="full", alias="copy")
+    """full: a copy in BigQuery; incremental: the same, made of the copy before and of what changed since, where that
+    can be; none: a view over the Lakehouse table itself (Lakehouse catalogs only)."""
     partition: PartitionSettings | None = None
     """Default: from the Iceberg table's partition spec."""
     cluster: tuple[str, ...] | None = Field(default=None, max_length=4)

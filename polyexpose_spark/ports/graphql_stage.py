@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from polyexpose_spark.clients import Files, StoredFile
+from polyexpose_spark.clients.bigquery_tables import OPERATION
 from polyexpose_spark.logical import ColumnType, LogicalType
 from polyexpose_spark.ports import graphql_schema
-from polyexpose_spark.product import Column
+from polyexpose_spark.product import Column, primary_key
+from polyexpose_spark.snapshot import quoted_name
 from polyexpose_spark.value_text import text_of
 
 if TYPE_CHECKING:
@@ -23,15 +26,22 @@ class Staging:
     files: Files
     folder: str
 
-    def write(self, rows: DataFrame, digest: str) -> int:
-        """Write the rows and return how many there were."""
+    def write(self, rows: DataFrame, digest: str, **counted: Expression) -> dict[str, int]:
+        """Write the rows; return how many there were, as `rows`, and what else was to be counted.
+
+        Args:
+            rows: as they are loaded.
+            digest: names the folder.
+            counted: aggregates over the rows that are whole numbers.
+        """
         from pyspark.sql import Observation
         from pyspark.sql import functions as F
 
         seen = Observation()
-        observed = rows.observe(seen, F.count(F.lit(1)).alias("rows"))
+        counts = {"rows": F.count(F.lit(1)), **counted}
+        observed = rows.observe(seen, *(each.alias(name) for name, each in counts.items()))
         observed.write.mode("overwrite").option("compression", "snappy").parquet(f"{self.folder}/{digest}")
-        return int(seen.get["rows"])
+        return {name: int(seen.get[name]) for name in counts}
 
     def files_of(self, digest: str) -> tuple[StoredFile, ...]:
         """Return the data files of a digest, in order."""
@@ -47,21 +57,35 @@ def staged(rows: DataFrame, columns: tuple[Column, ...]) -> DataFrame:
     """Return the rows as they are loaded: names and types of graphql_schema.table_fields."""
     from pyspark.sql import functions as F
 
+    return rows.select(*_cells(columns, {each.name: F.col(quoted_name(each.name)) for each in columns}))
+
+
+def staged_changes(changed: DataFrame, columns: tuple[Column, ...]) -> DataFrame:
+    """Return changes as they are loaded: the new row, or of a deleted one its key; and OPERATION.
+
+    Args:
+        changed: rows of Served.changes().
+        columns: of the exposure; a key is among them.
+    """
+    from pyspark.sql import functions as F
+
+    before, after = F.col("before"), F.col("after")
+    cells = {each.name: after.getField(each.name) for each in columns}
+    for each in primary_key(columns):
+        cells[each.name] = F.when(F.col("op") == "delete", before.getField(each.name)).otherwise(cells[each.name])
+    return changed.select(F.col("op").alias(OPERATION), *_cells(columns, cells))
+
+
+def _cells(columns: tuple[Column, ...], values: Mapping[str, Expression]) -> list[Expression]:
     names = graphql_schema.legal_names([column.name for column in columns], "")
-    quoted = ["`" + column.name.replace("`", "``") + "`" for column in columns]
-    return rows.select(
-        *(
-            _staged(F.col(reference), column.type, f"{column.name}.").alias(names[column.name])
-            for reference, column in zip(quoted, columns, strict=True)
-        )
-    )
+    return [_staged(values[each.name], each.type, f"{each.name}.").alias(names[each.name]) for each in columns]
 
 
 def _staged(value: Expression, type_: ColumnType, below: str) -> Expression:
     from pyspark.sql import functions as F
 
     if type_.kind in (LogicalType.LIST, LogicalType.MAP):
-        return text_of(value, type_)
+        return text_of(_in_order(value, type_), type_)
     if type_.kind is not LogicalType.STRUCT:
         return value
     names = graphql_schema.legal_names([part.name for part in type_.fields], below)
@@ -70,3 +94,29 @@ def _staged(value: Expression, type_: ColumnType, below: str) -> Expression:
         for part in type_.fields
     ]
     return F.when(value.isNotNull(), F.struct(*parts))
+
+
+def _in_order(value: Expression, type_: ColumnType) -> Expression:
+    """Return the value with the entries of all maps in the order of their keys.
+
+    A map has no order of its own. The text of an equal map is to be the same in every copy, however it was made.
+    """
+    from pyspark.sql import functions as F
+
+    if not any(inner.kind is LogicalType.MAP for _, inner in type_.walk("")):
+        return value
+    match type_.kind:
+        case LogicalType.STRUCT:
+            parts = [_in_order(value.getField(part.name), part.type).alias(part.name) for part in type_.fields]
+            return F.when(value.isNotNull(), F.struct(*parts))
+        case LogicalType.LIST:
+            return F.transform(value, lambda element: _in_order(element, type_.fields[0].type))
+    inner = F.transform_values(value, lambda _, each: _in_order(each, type_.fields[1].type))
+    return F.map_from_entries(F.array_sort(F.map_entries(inner), _by_key))
+
+
+def _by_key(left: Expression, right: Expression) -> Expression:
+    from pyspark.sql import functions as F
+
+    one, other = left.getField("key"), right.getField("key")
+    return F.when(one < other, -1).when(one > other, 1).otherwise(0)

@@ -104,7 +104,8 @@ def check_with_googlesql(statements: list[str], declared: list[dict[str, Any]]) 
     for text, verdict in zip(texts, verdicts[: len(texts)], strict=True):
         assert verdict["parses"], (text, verdict)
     for text, verdict in zip(texts, verdicts[len(texts) :], strict=True):
-        assert verdict["analyzes"], (text, verdict)
+        # The analyzer of the tool does not know CLONE.
+        assert verdict["analyzes"] or " CLONE " in text, (text, verdict)
 
 
 def sql_type(field_: bigquery.SchemaField) -> str:
@@ -222,7 +223,13 @@ class Gql:
     def expose(self, *products: Path, steps: list[str] | None = None, **more: Any) -> Receipt:
         """Expose as `--mode gql` does; return the last product's receipt."""
         told = [] if steps is None else steps
-        receipts = app.run(self.request(*products, **more), lambda name, _: told.append(name))
+
+        def listen(name: str, _: str) -> None:
+            told.append(name)
+            if name == "graphql.sent":  # there is a table of changes, for a while
+                self.declare()
+
+        receipts = app.run(self.request(*products, **more), listen)
         self.declare()
         assert not list((self.folder / "staging").rglob("*")), "left in staging"
         return receipts[-1]
