@@ -1,4 +1,4 @@
-"""A consumer that keeps a copy of the table: what an event-driven application does with the topic, and what it checks."""
+"""A consumer that keeps a copy of the table: what an event-driven application does with a topic, and what it checks."""
 
 from __future__ import annotations
 

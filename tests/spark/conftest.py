@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from polyexpose_spark.config import Config
-from tests import servers
+from tests import event_buses, servers
+from tests.event_buses import Bus
 from tests.http_faults import proxy
+from tests.spark.events_exposed import Events
 from tests.spark.gql_exposed import Gql, Servers
 
 if TYPE_CHECKING:
@@ -46,3 +48,16 @@ def gql(spark: SparkSession, config: Config, namespace: str, gql_servers: Server
     for each in (gql_servers.for_port, gql_servers.for_engine, gql_servers.hasura):
         each.faults.clear()
     return Gql(spark, config, namespace, tmp_path, gql_servers)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bus]:
+    """A real Kafka broker."""
+    with event_buses.running("kafka", tmp_path_factory.mktemp("kafka")) as bus:
+        yield bus
+
+
+@pytest.fixture
+def events(spark: SparkSession, config: Config, namespace: str, kafka: Bus, tmp_path: Path) -> Events:
+    """A namespace of the catalog with one table, to be sent to a topic of Kafka."""
+    return Events(spark, config, namespace, tmp_path, kafka)
