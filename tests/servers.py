@@ -56,24 +56,37 @@ def engine(folder: Path, bigquery_endpoint: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _running(command: Sequence[str], folder: Path, port: int, path: str, seconds: float = 60) -> Iterator[None]:
+def pubsublite(folder: Path, port: int | None = None) -> Iterator[str]:
+    """Run our Pub/Sub Lite server with its state in this folder; yield its address."""
+    port = port or free_port()
+    command = ["-m", "polyexpose_spark.local.pubsublite", "--port", str(port), "--state", str(folder / "state")]
+    with _running([sys.executable, *command], folder, port, None):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def _running(command: Sequence[str], folder: Path, port: int, path: str | None, seconds: float = 60) -> Iterator[None]:
     folder.mkdir(exist_ok=True)
     log = folder / "server.log"
     with log.open("ab") as output:
         server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT)
     try:
-        _wait(f"http://127.0.0.1:{port}{path}", server, log, seconds)
+        _wait(port, path, server, log, seconds)
         yield
     finally:
         server.terminate()
         server.wait(timeout=30)
 
 
-def _wait(address: str, server: subprocess.Popen[bytes], log: Path, seconds: float) -> None:
+def _wait(port: int, path: str | None, server: subprocess.Popen[bytes], log: Path, seconds: float) -> None:
+    """Wait for an HTTP answer at a path; without a path, for a port that takes connections."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and server.poll() is None:
         try:
-            urllib.request.urlopen(address, timeout=5).close()
+            if path is None:
+                socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            else:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5).close()
         except urllib.error.HTTPError as error:
             error.close()
         except OSError:

@@ -1,4 +1,4 @@
-"""Run what the local profile names: a BigQuery server and a GraphQL engine in front of it.
+"""Run what the local profile names: a BigQuery server, a GraphQL engine in front of it, a Pub/Sub Lite server.
 
 up      start them and stay until Ctrl-C or SIGTERM; with --detach return when they answer
 down    stop them
@@ -25,9 +25,12 @@ _START_SECONDS = 90.0  # of a start by another process
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     given = _parser().parse_args(argv)
-    wanted = launcher.servers(given.bigquery_port, given.graphql_port)
-    if given.bigquery_port == given.graphql_port:
-        _parser().error("--bigquery-port and --graphql-port are the same")
+    wanted = launcher.servers({name: getattr(given, f"{name}_port") for name in launcher.PORTS})
+    options: dict[int, str] = {}
+    for server in wanted:
+        other = options.setdefault(server.port, server.option)
+        if other != server.option:
+            _parser().error(f"{other} and {server.option} are the same")
     try:
         return _COMMANDS[given.command](given, wanted)
     except KeyboardInterrupt:
@@ -47,10 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("command", nargs="?", choices=list(_COMMANDS), default="up")
     add("--detach", action="store_true", help="with up: leave them running")
-    # The ports stand in conf/profiles/local.yaml too, which is why they are fixed.
     add("--state", type=Path, default=Path(".polyexpose/local"), metavar="DIR", help="(default: %(default)s)")
-    add("--bigquery-port", type=_port, default=19050, metavar="PORT", help="on 127.0.0.1 (default: %(default)s)")
-    add("--graphql-port", type=_port, default=19080, metavar="PORT", help="on 127.0.0.1 (default: %(default)s)")
+    for name, port in launcher.PORTS.items():
+        add(f"--{name}-port", type=_port, default=port, metavar="PORT", help="on 127.0.0.1 (default: %(default)s)")
     return parser
 
 
@@ -122,7 +124,7 @@ def _status(given: argparse.Namespace, wanted: Sequence[Server]) -> int:
         raise TargetUnavailable(f"nothing runs (state: {given.state})")
     if not running.ready:
         raise TargetUnavailable(f"process {running.pid} is starting them")
-    there = launcher.servers(running.ports["bigquery"], running.ports["graphql"])
+    there = launcher.servers(running.ports)
     silent = [server for server in there if not server.is_healthy()]
     if silent:
         raise TargetUnavailable("; ".join(f"{server.title}: no answer at {server.url}" for server in silent))
@@ -131,8 +133,8 @@ def _status(given: argparse.Namespace, wanted: Sequence[Server]) -> int:
 
 
 def _say(what: str, there: Sequence[Server], state: Path) -> None:
-    titles = " and ".join(server.title for server in there)
-    lines = [f"{titles} {what}"]
+    *titles, last = [server.title for server in there]
+    lines = [f"{', '.join(titles)} and {last} {what}"]
     lines += [f"  {name:13} {server.url}{path}" for server in there for name, path in server.shown]
     lines += [f"  {'state, logs':13} {state}, {state / 'log'}"]
     sys.stdout.write("\n".join(lines) + "\n")

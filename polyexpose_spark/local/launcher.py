@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from polyexpose_spark.errors import TargetFailed, TargetUnavailable
 from polyexpose_spark.local.held import Held, holder
 
 HOST = "127.0.0.1"
+PORTS = {"bigquery": 19050, "graphql": 19080, "pubsublite": 19060}
+"""The servers and the ports that stand in conf/profiles/local.yaml too, which is why they are fixed."""
 _START_SECONDS = 60.0  # a cold file cache on a busy machine
 _STOP_SECONDS = 12.0  # a little more than a server gives itself to end in good order
 _ANSWER_SECONDS = 5.0
@@ -33,17 +35,22 @@ _SECONDS_BETWEEN = 0.05
 
 @dataclass(frozen=True)
 class Server:
-    """One server: how it is started, and the request that it answers with 200 when it can be used."""
+    """One server: how it is started, and how it is seen that it can be used."""
 
     name: str
     title: str
-    option: str
     port: int
     module: str
     arguments: tuple[str, ...]
-    health: str
+    health: str | None
+    """The path that it answers with 200; None: it takes connections only when it can be used."""
     shown: tuple[tuple[str, str], ...]
     """What a user is told: (what it is, path)."""
+
+    @property
+    def option(self) -> str:
+        """Return the option that chooses its port."""
+        return f"--{self.name}-port"
 
     @property
     def url(self) -> str:
@@ -52,6 +59,10 @@ class Server:
 
     def is_healthy(self) -> bool:
         """Ask the server; never through a proxy."""
+        if self.health is None:
+            with socket.socket() as probe:
+                probe.settimeout(_ANSWER_SECONDS)
+                return probe.connect_ex((HOST, self.port)) == 0
         connection = http.client.HTTPConnection(HOST, self.port, timeout=_ANSWER_SECONDS)
         try:
             connection.request("GET", self.health)
@@ -62,13 +73,16 @@ class Server:
             connection.close()
 
 
-def servers(bigquery_port: int, graphql_port: int) -> tuple[Server, ...]:
-    """Return the servers in the order in which they start; each needs those before it."""
+def servers(ports: Mapping[str, int]) -> tuple[Server, ...]:
+    """Return the servers in the order in which they start; each may need those before it.
+
+    Args:
+        ports: of each of PORTS.
+    """
     bigquery = Server(
         name="bigquery",
         title="BigQuery server",
-        option="--bigquery-port",
-        port=bigquery_port,
+        port=ports["bigquery"],
         module="polyexpose_spark.local.bigquery",
         arguments=(),
         health="/bigquery/v2/projects/local/datasets?maxResults=1",
@@ -77,14 +91,22 @@ def servers(bigquery_port: int, graphql_port: int) -> tuple[Server, ...]:
     graphql = Server(
         name="graphql",
         title="GraphQL engine",
-        option="--graphql-port",
-        port=graphql_port,
+        port=ports["graphql"],
         module="polyexpose_spark.engine",
         arguments=("--bigquery-endpoint", bigquery.url),
         health="/healthz",
         shown=(("GraphQL", "/v1/graphql"), ("console", "/console")),
     )
-    return bigquery, graphql
+    pubsublite = Server(
+        name="pubsublite",
+        title="Pub/Sub Lite server",
+        port=ports["pubsublite"],
+        module="polyexpose_spark.local.pubsublite",
+        arguments=(),
+        health=None,
+        shown=(("Pub/Sub Lite", ""),),
+    )
+    return bigquery, graphql, pubsublite
 
 
 class Launcher:

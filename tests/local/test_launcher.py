@@ -19,8 +19,10 @@ from polyexpose_spark.local.held import holder
 from tests.servers import free_port
 
 pytest.importorskip("google.cloud.bigquery", reason="google-cloud-bigquery is not installed")
+pytest.importorskip("google.cloud.pubsublite", reason="google-cloud-pubsublite is not installed")
 
-NAMES = ("launcher", "bigquery", "graphql")
+NAMES = ("launcher", "bigquery", "graphql", "pubsublite")
+TITLES = "BigQuery server, GraphQL engine and Pub/Sub Lite server"
 
 
 def _heeds_hangup() -> None:
@@ -28,15 +30,15 @@ def _heeds_hangup() -> None:
 
 
 class Local:
-    """The command, with a state folder and two ports of its own."""
+    """The command, with a state folder and ports of its own."""
 
     def __init__(self, state: Path) -> None:
         self.state = state
-        self.bigquery, self.graphql = free_port(), free_port()
+        self.bigquery, self.graphql, self.pubsublite = free_port(), free_port(), free_port()
         self.started: list[subprocess.Popen[str]] = []
 
     def command(self, *words: str) -> list[str]:
-        ports = ["--bigquery-port", str(self.bigquery), "--graphql-port", str(self.graphql)]
+        ports = [word for name in NAMES[1:] for word in (f"--{name}-port", str(getattr(self, name)))]
         return [sys.executable, "-m", "polyexpose_spark.local", *words, "--state", str(self.state), *ports]
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -48,7 +50,7 @@ class Local:
         process = subprocess.Popen(self.command(), stdout=subprocess.PIPE, text=True, preexec_fn=_heeds_hangup)
         self.started.append(process)
         assert process.stdout is not None
-        assert process.stdout.readline() == "BigQuery server and GraphQL engine run; Ctrl-C stops them\n"
+        assert process.stdout.readline() == f"{TITLES} run; Ctrl-C stops them\n"
         return process
 
     def pids(self) -> dict[str, int]:
@@ -57,7 +59,7 @@ class Local:
         return {name: each["pid"] for name, each in said.items() if each}
 
     def answers(self) -> list[bool]:
-        return [listens(self.bigquery), listens(self.graphql)]
+        return [listens(self.bigquery), listens(self.graphql), listens(self.pubsublite)]
 
 
 def listens(port: int) -> bool:
@@ -94,15 +96,16 @@ def test_up_status_up_again_down(local: Local) -> None:
     assert (up.returncode, up.stderr) == (0, "")
     pids = local.pids()
     assert up.stdout.splitlines() == [
-        f"BigQuery server and GraphQL engine run (process {pids['launcher']})",
+        f"{TITLES} run (process {pids['launcher']})",
         f"  BigQuery API  http://127.0.0.1:{local.bigquery}",
         f"  GraphQL       http://127.0.0.1:{local.graphql}/v1/graphql",
         f"  console       http://127.0.0.1:{local.graphql}/console",
+        f"  Pub/Sub Lite  http://127.0.0.1:{local.pubsublite}",
         f"  state, logs   {local.state}, {local.state / 'log'}",
     ]
     assert local.run("status").stdout == up.stdout
     again = local.run("up", "--detach")
-    assert (again.returncode, again.stdout) == (0, up.stdout.replace("engine run (", "engine run already ("))
+    assert (again.returncode, again.stdout) == (0, up.stdout.replace("server run (", "server run already ("))
     assert local.pids() == pids
 
     # The engine really asks this BigQuery.
@@ -119,7 +122,7 @@ def test_up_status_up_again_down(local: Local) -> None:
     assert (down.returncode, down.stdout, down.stderr) == (0, "stopped\n", "")
     for pid in pids.values():
         wait_until_gone(pid)
-    assert local.answers() == [False, False]
+    assert local.answers() == [False, False, False]
     down = local.run("down")
     assert (down.returncode, down.stdout) == (0, f"nothing runs (state: {local.state})\n")
     status = local.run("status")
@@ -149,8 +152,8 @@ def test_other_ports_than_those_that_run(local: Local) -> None:
 
 @pytest.mark.parametrize(
     ("title", "option", "detach"),
-    [("BigQuery server", "bigquery", ()), ("GraphQL engine", "graphql", ("--detach",))],
-    ids=["first", "second-detached"],
+    [("BigQuery server", "bigquery", ()), ("Pub/Sub Lite server", "pubsublite", ("--detach",))],
+    ids=["first", "last-detached"],
 )
 def test_a_port_that_somebody_else_has(local: Local, title: str, option: str, detach: tuple[str, ...]) -> None:
     with socket.socket() as taken:
@@ -198,9 +201,9 @@ def test_kill_of_the_launcher_then_up(local: Local) -> None:
     now = local.pids()
     assert set(now) == set(NAMES)
     assert not set(now.values()) & set(pids.values())
-    for name in ("bigquery", "graphql"):
+    for name in NAMES[1:]:
         wait_until_gone(pids[name])
-    assert local.answers() == [True, True]
+    assert local.answers() == [True, True, True]
 
 
 def test_kill_of_the_launcher_ends_the_servers(local: Local) -> None:
@@ -208,7 +211,7 @@ def test_kill_of_the_launcher_ends_the_servers(local: Local) -> None:
     pids = local.pids()
     process.kill()
     process.wait()
-    for name in ("bigquery", "graphql"):
+    for name in NAMES[1:]:
         wait_until_gone(pids[name])
     status = local.run("status")
     assert (status.returncode, status.stderr) == (5, f"nothing runs (state: {local.state})\n")
@@ -238,7 +241,8 @@ def test_a_server_that_dies_takes_the_others_with_it(local: Local) -> None:
     assert error.startswith("BigQuery server ended: ")
     assert error.endswith(f"(its log: {local.state / 'log' / 'bigquery.log'})\n")
     assert error.count("\n") == 1
-    wait_until_gone(pids["graphql"])
+    for name in ("graphql", "pubsublite"):
+        wait_until_gone(pids[name])
 
 
 def test_a_process_id_in_a_file_that_nobody_holds_is_left_alone(local: Local) -> None:

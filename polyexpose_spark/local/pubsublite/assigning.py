@@ -20,10 +20,12 @@ class _Member:
     """A subscriber client."""
 
     client: bytes
-    assigned: frozenset[int] | None = None
-    """What it was told last; None: nothing yet."""
+    assigned: frozenset[int] = frozenset()
+    """What it was told last."""
     held: frozenset[int] = frozenset()
     """What it may be reading: until it has acknowledged an assignment, that of before as well."""
+    told: bool = False
+    """Whether it was told anything yet."""
     acknowledged: bool = True
     failure: Failure | None = None
     ended: bool = False
@@ -60,7 +62,7 @@ class Assignments:
                     await member.wake.wait()
                     continue
                 member.held |= told
-                member.assigned, member.acknowledged = told, False
+                member.assigned, member.told, member.acknowledged = told, True, False
                 await context.write(PartitionAssignment(partitions=sorted(told)).SerializeToString())
         finally:
             reader.cancel()
@@ -88,14 +90,13 @@ class Assignments:
         share = frozenset(range(place, self._partitions(subscription), len(members)))
         taken = frozenset[int]().union(*(other.held for other in members if other is not member))
         told = share - taken
-        return None if told == member.assigned else told
+        return None if member.told and told == member.assigned else told
 
     async def _listen(self, subscription: str, member: _Member, read: Read) -> None:
         while (request := await read()) is not None:
             if request.WhichOneof("request") != "ack" or member.acknowledged:
                 member.fail(invalid("every request after the first acknowledges one assignment"))
                 return
-            assert member.assigned is not None
             member.held, member.acknowledged = member.assigned, True
             self.share_anew(subscription)
         member.ended = True

@@ -35,7 +35,7 @@ _RUNS = 1000
 class _Header(NamedTuple):
     crc: int  # of what follows the header
     length: int  # of what follows the header
-    count: int
+    number: int  # of messages
     size: int  # bytes of the messages, as subscribers' flow control counts them
     offset: int  # of the first message
     micros: int  # published, since 1970
@@ -60,7 +60,7 @@ class Taken(NamedTuple):
 
     response: bytes
     """A serialized MessageResponse."""
-    count: int
+    number: int
     size: int
     next: int
     """The offset after the last of them."""
@@ -161,15 +161,15 @@ class PartitionLog:
         block = bisect_right(self._offsets, offset) - 1
         while 0 <= block < len(self._offsets) and at < self.head and taken < _ANSWER_BYTES:
             header = self._header(self._positions[block])
-            if self._offsets[block] == at and header.count <= count - messages and header.size <= size - taken:
-                part, number, weight = self._payload(block, header), header.count, header.size
+            if self._offsets[block] == at and header.number <= count - messages and header.size <= size - taken:
+                part, number, weight = self._payload(block, header), header.number, header.size
             else:
                 part, number, weight = self._cut(block, header, at, count - messages, size - taken)
             if not number:
                 break
             parts.append(part)
             messages, taken, at = messages + number, taken + weight, at + number
-            block = block + 1 if at == header.offset + header.count else block
+            block = block + 1 if at == header.offset + header.number else block
         return Taken(b"".join(parts), messages, taken, at) if messages else None
 
     def published_at(self, micros: int) -> int:
@@ -224,10 +224,10 @@ class PartitionLog:
         self._offsets.append(header.offset)
         self._positions.append(position)
         self._micros.append(header.micros)
-        self.head = header.offset + header.count
+        self.head = header.offset + header.number
         if header.client != _NO_CLIENT:
             publisher = self._publishers.setdefault(header.client, _Publisher())
-            publisher.stored(header.count, header.offset)
+            publisher.stored(header.number, header.offset)
             self._publishers.move_to_end(header.client)
             if len(self._publishers) > _PUBLISHERS:
                 self._publishers.popitem(last=False)

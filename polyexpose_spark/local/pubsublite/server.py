@@ -21,7 +21,6 @@ HOST = "127.0.0.1"
 _REQUEST_BYTES = 16 << 20
 _STOP_SECONDS = 0.2
 
-Context = grpc.aio.ServicerContext
 Read = Callable[[], Awaitable[Message]]
 
 
@@ -73,14 +72,14 @@ async def serve(port: int, state: Path) -> Server:
 def _handlers(store: Store) -> tuple[Any, ...]:
     subscribers, publishing = Subscribers(store), Publishing(store)
     admin = Admin(store, subscribers)
-    streams = {
+    streams: dict[str, dict[str, tuple[Any, Message]]] = {
         "PublisherService": {"Publish": (publishing.publish, lite.PublishRequest.pb())},
         "SubscriberService": {"Subscribe": (subscribers.subscribe, lite.SubscribeRequest.pb())},
         "PartitionAssignmentService": {
             "AssignPartitions": (subscribers.assign, lite.PartitionAssignmentRequest.pb()),
         },
     }
-    calls = {
+    calls: dict[str, dict[str, tuple[Any, Message]]] = {
         "AdminService": admin.calls(),
         "TopicStatsService": {
             "ComputeHeadCursor": (publishing.head_cursor, lite.ComputeHeadCursorRequest.pb()),
@@ -104,7 +103,7 @@ def _handlers(store: Store) -> tuple[Any, ...]:
 
 
 def _call(answer: Callable[[Message], Message], request: Message) -> Any:
-    async def handle(given: Message, context: Context) -> bytes:
+    async def handle(given: Message, context: grpc.aio.ServicerContext) -> bytes:
         try:
             written: bytes = answer(given).SerializeToString()
         except Failure as failure:
@@ -114,8 +113,8 @@ def _call(answer: Callable[[Message], Message], request: Message) -> Any:
     return grpc.unary_unary_rpc_method_handler(handle, request_deserializer=request.FromString)
 
 
-def _stream(answer: Callable[[Read, Context], Awaitable[None]], request: Message) -> Any:
-    async def handle(_: Any, context: Context) -> None:
+def _stream(answer: Callable[[Read, grpc.aio.ServicerContext], Awaitable[None]], request: Message) -> Any:
+    async def handle(_: Any, context: grpc.aio.ServicerContext) -> None:
         async def read() -> Message | None:
             given = await context.read()
             return None if given is grpc.aio.EOF else given

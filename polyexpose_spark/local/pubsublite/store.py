@@ -87,12 +87,11 @@ class Store:
         """
         if resource.name in self._resources[kind]:
             raise Failure(grpc.StatusCode.ALREADY_EXISTS, f"Resource already exists: {resource.name}")
-        made = self._db.execute(
-            "INSERT INTO resources (kind, name, body) VALUES (?, ?, ?)",
+        (number,) = self._db.execute(
+            "INSERT INTO resources (kind, name, body) VALUES (?, ?, ?) RETURNING id",
             (kind, resource.name, resource.SerializeToString()),
-        )
-        assert made.lastrowid is not None
-        self._ids[kind, resource.name] = made.lastrowid
+        ).fetchone()
+        self._ids[kind, resource.name] = number
         self._resources[kind][resource.name] = resource
 
     def replace(self, kind: Kind, resource: Message) -> None:

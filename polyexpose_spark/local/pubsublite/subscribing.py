@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import grpc
@@ -21,8 +21,6 @@ from polyexpose_spark.local.pubsublite.messages import (
     messages_response,
 )
 from polyexpose_spark.local.pubsublite.store import Store
-
-Context = grpc.aio.ServicerContext
 
 SeekRequest = lite.SeekRequest.pb()
 SubscribeRequest = lite.SubscribeRequest.pb()
@@ -76,7 +74,7 @@ class Subscribers:
         # Partitions whose subscribers have not taken up a seek yet.
         self._sought: set[tuple[str, int]] = set()
 
-    async def subscribe(self, read: Callable[[], Message], context: Context) -> None:
+    async def subscribe(self, read: Callable[[], Awaitable[Message]], context: grpc.aio.ServicerContext) -> None:
         """Answer SubscriberService.Subscribe."""
         request = await _first(read, "initial")
         name, partition = request.initial.subscription, int(request.initial.partition)
@@ -102,7 +100,7 @@ class Subscribers:
         if stream.failure:
             raise stream.failure
 
-    async def assign(self, read: Callable[[], Message], context: Context) -> None:
+    async def assign(self, read: Callable[[], Awaitable[Message]], context: grpc.aio.ServicerContext) -> None:
         """Answer PartitionAssignmentService.AssignPartitions."""
         request = await _first(read, "initial")
         if len(request.initial.client_id) != 16:
@@ -111,7 +109,7 @@ class Subscribers:
         self._topic(name)
         await self._assignments.serve(name, request.initial.client_id, read, context)
 
-    async def stream_commits(self, read: Callable[[], Message], context: Context) -> None:
+    async def stream_commits(self, read: Callable[[], Awaitable[Message]], context: grpc.aio.ServicerContext) -> None:
         """Answer CursorService.StreamingCommitCursor."""
         request = await _first(read, "initial")
         name, partition = request.initial.subscription, int(request.initial.partition)
@@ -189,7 +187,7 @@ class Subscribers:
             raise Failure(grpc.StatusCode.OUT_OF_RANGE, f"cursor: {position} is beyond the last message")
         return position
 
-    async def _listen(self, stream: _Stream, name: str, partition: int, read: Callable[[], Message]) -> None:
+    async def _listen(self, stream: _Stream, name: str, partition: int, read: Callable[[], Awaitable[Message]]) -> None:
         """Take what the subscriber says."""
         while (request := await read()) is not None:
             try:
@@ -213,7 +211,7 @@ class Subscribers:
         stream.wake.set()
 
 
-async def _send(stream: _Stream, context: Context) -> None:
+async def _send(stream: _Stream, context: grpc.aio.ServicerContext) -> None:
     """Send what the subscriber may have, until it or a failure ends the stream."""
     while not stream.failure and not stream.ended:
         stream.wake.clear()
@@ -225,12 +223,12 @@ async def _send(stream: _Stream, context: Context) -> None:
             await stream.wake.wait()
             continue
         stream.next = found.next
-        stream.messages -= found.count
+        stream.messages -= found.number
         stream.bytes -= found.size
         await context.write(messages_response(found.response))
 
 
-async def _first(read: Callable[[], Message], field_: str) -> Message:
+async def _first(read: Callable[[], Awaitable[Message]], field_: str) -> Message:
     request = await read()
     if request is None or not request.HasField(field_):
         raise invalid(f"{field_} must be set in the first request")
@@ -243,5 +241,3 @@ def _serialized(response: Message, field_: str, position: int) -> bytes:
     getattr(message, field_).SetInParent()
     written: bytes = message.SerializeToString()
     return written
-
-
