@@ -144,6 +144,7 @@ class PubsubliteProducer:
         self._partition: int | None = None
         self._first_key: str | None = None
         self._stream: _Stream | None = None
+        self._sequences: dict[int | None, int] = {}
         self._begin()
 
     def put(self, event: Event) -> None:
@@ -151,6 +152,7 @@ class PubsubliteProducer:
         if event.route != self._partition:
             # Nothing of another partition is sent before all of this one is there: after a failure that is known.
             self.finish()
+            self._sequences[self._partition] = self._sequence
             self._partition = event.route
             self._begin()
         key = (event.key or "").encode()
@@ -158,7 +160,9 @@ class PubsubliteProducer:
         attributes = [(f"ce-{name}", value.encode()) for name, value in self._envelope.attributes(event)]
         if event.value is not None:
             attributes.append(("content-type", self._content_type))
-        size = len(key) + len(data) + sum(len(name) + len(value) for name, value in attributes)
+        size = len(key) + len(data)
+        for name, value in attributes:
+            size += len(name) + len(value)
         if size > self._to.max_bytes:
             self.finish()
             reason = f"the event has {size:,} bytes; at most {self._to.max_bytes:,} are sent"
@@ -190,7 +194,7 @@ class PubsubliteProducer:
         """Begin a partition."""
         self._unacknowledged: deque[_Batch] = deque()
         self._in_flight_bytes = 0
-        self._sequence = 0
+        self._sequence = self._sequences.get(self._partition, 0)
         self._progress = time.monotonic()
         self._attempts = 0
         self._new_request()
