@@ -195,17 +195,20 @@ class StreamedAppends:
 
     def _batch(self, rows: DataFrame, batch: int, send: Send) -> None:
         first, last = self.checkpoint.end_of(batch - 1), self.checkpoint.end_of(batch)
-        in_batch = self._line(first, last)
+        # A snapshot that is not known was committed after the table was looked at, and so after the exposed one.
+        beyond = self.table.snapshot(last) is None or bool(self._line(self.until, last))
+        in_batch = self._line(first, self.until if beyond else last)
         wanted = {each.id for each in self._line(self._here, self.until)}
         commits = tuple(each for each in in_batch if each.id in wanted)
         try:
             if commits:
-                send(self.changes_of(self._of(rows, commits, whole=len(in_batch) == 1)), commits)
+                whole = len(in_batch) == 1 and not beyond
+                send(self.changes_of(self._of(rows, commits, whole=whole)), commits)
                 self._here = commits[-1].id
         except Exception as error:
             self._failure = error
             raise
-        if self.table.snapshot(last) is None or len(self._line(self.until, last)):
+        if beyond:
             # The rest of the batch is for a later run: left uncommitted, it is planned again as it is.
             raise _Enough
 

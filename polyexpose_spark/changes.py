@@ -44,10 +44,14 @@ def refuse_expired(table: Table, snapshot_id: int) -> None:
         Refused: it expired; says what to do.
     """
     if table.snapshot(snapshot_id) is None:
-        raise Refused(
-            f"snapshot {snapshot_id} of table {'.'.join(table.identifier)} expired: what changed since cannot be told; "
-            "run with --from-scratch to send the whole snapshot again"
-        )
+        raise _expired(table, snapshot_id)
+
+
+def _expired(table: Table, snapshot_id: int) -> Refused:
+    return Refused(
+        f"snapshot {snapshot_id} of table {'.'.join(table.identifier)} expired: what changed since cannot be told; "
+        "run with --from-scratch to send the whole snapshot again"
+    )
 
 
 def commits(table: Table, since: int, until: int) -> tuple[Snapshot, ...] | None:
@@ -109,9 +113,10 @@ def net(
     Raises:
         Refused: a snapshot expired; the session has no JVM. TargetFailed: metadata cannot be read.
     """
+    refuse_expired(window.table, window.since)
+    told_as = _live(window, window.until)
     line = _line(window.table, window.since, window.until)
     pairs = ((window.since, window.until),) if line is None else _without_rewrites(line, window.since)
-    told_as = _live(window, window.until)
     with _told(session, name, window, [_Step(pairs, told_as)], permitted, key) as changed:
         yield changed
 
@@ -160,6 +165,9 @@ def _told(
 ) -> Iterator[DataFrame]:
     try:
         scan = ScanTasks(session, name, window.schema_of)
+        for snapshot_id in dict.fromkeys(each for step in steps for pair in step.pairs for each in pair):
+            if not scan.is_live(snapshot_id):  # any more: the metadata of the run may be older
+                raise _expired(window.table, snapshot_id)
         sides = [side for ordinal, step in enumerate(steps) for side in _sides(scan, step, ordinal)]
     except Exception as error:
         raise explained(error, name) from error

@@ -88,6 +88,10 @@ class ScanTasks:
         """Return Iceberg's id of the table."""
         return str(self._table.uuid())
 
+    def is_live(self, snapshot_id: int) -> bool:
+        """Say whether the table still has this snapshot."""
+        return self._table.snapshot(snapshot_id) is not None
+
     def planned(self, snapshot_id: int) -> Any:
         """Return the scan tasks of a live snapshot as a Java list, one per data file, sorted by path.
 

@@ -16,8 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.missing import missing
+
 ROOT = Path(__file__).parents[1]
 LOCAL_BIGQUERY = ROOT.parent / "shared" / "tools" / "local-bigquery" / "start"
+PUBSUB_FAKE = ROOT.parent / "shared" / "tools" / "pubsub-fake" / "run"
 LOCAL_BIGQUERY_HOME = Path.home() / ".cache" / "polyexpose" / "local-bigquery"
 
 
@@ -104,3 +107,22 @@ def _local_bigquery() -> Path:
     if not (LOCAL_BIGQUERY_HOME / "ready").exists() and not os.environ.get("CI"):
         pytest.skip("local-bigquery is not installed; CI=1 installs it (90 s, 850 MB in ~/.cache/polyexpose)")
     return LOCAL_BIGQUERY
+
+
+@contextlib.contextmanager
+def kafka(folder: Path, port: int | None = None) -> Iterator[str]:
+    """Run a Kafka broker with its state in this folder; yield its address, HOST:PORT."""
+    port = port or free_port()
+    command = ["-m", "polyexpose_spark.local.kafka", "--port", str(port), "--state", str(folder / "state")]
+    with _running([sys.executable, *command], folder, port, None, seconds=120):
+        yield f"127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def pubsub(folder: Path, port: int | None = None) -> Iterator[str]:
+    """Run Google's own fake of Pub/Sub, which keeps everything in memory; yield its address."""
+    if not PUBSUB_FAKE.exists():
+        missing("Google's fake of Pub/Sub is not beside this checkout")
+    port = port or free_port()
+    with _running([str(PUBSUB_FAKE), "-port", str(port)], folder, port, None, seconds=120):
+        yield f"http://127.0.0.1:{port}"

@@ -195,6 +195,8 @@ def view_statement(
 
 OPERATION = "__op"
 """Column of a table of changes: insert, update or delete. No column of ours begins with two underscores."""
+# Not T and S: a column of this name would be taken for the whole row.
+_ROW, _CHANGE = "__row", "__change"
 
 
 def clone_statement(project: str, base: TableName, table: TableName) -> str:
@@ -217,14 +219,14 @@ def merge_statement(
         key: columns by which a row is found; part of `columns`.
         columns: all columns of `table`.
     """
-    matching = " AND ".join(f"T.{quoted(each)} = S.{quoted(each)}" for each in key)
-    set_ = ", ".join(f"{quoted(each)} = S.{quoted(each)}" for each in columns if each not in key)
-    operation = f"S.{quoted(OPERATION)}"
-    listed, values = ", ".join(map(quoted, columns)), ", ".join(f"S.{quoted(each)}" for each in columns)
+    matching = " AND ".join(f"{_ROW}.{quoted(each)} = {_CHANGE}.{quoted(each)}" for each in key)
+    set_ = ", ".join(f"{quoted(each)} = {_CHANGE}.{quoted(each)}" for each in columns if each not in key)
+    operation = f"{_CHANGE}.{OPERATION}"
+    listed, values = ", ".join(map(quoted, columns)), ", ".join(f"{_CHANGE}.{quoted(each)}" for each in columns)
     return "\n".join(
         [
-            f"MERGE {quoted(f'{project}.{table}')} AS T",
-            f"USING {quoted(f'{project}.{changes}')} AS S ON {matching}",
+            f"MERGE {quoted(f'{project}.{table}')} AS {_ROW}",
+            f"USING {quoted(f'{project}.{changes}')} AS {_CHANGE} ON {matching}",
             f"WHEN MATCHED AND {operation} = 'delete' THEN DELETE",
             *([f"WHEN MATCHED AND {operation} = 'update' THEN UPDATE SET {set_}"] if set_ else ()),
             f"WHEN NOT MATCHED AND {operation} = 'insert' THEN INSERT ({listed}) VALUES ({values})",  # noqa: S608 - quoted

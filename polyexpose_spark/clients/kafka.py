@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from polyexpose_spark.clients import Topic, TopicSettings, delivery, kafka_producer, secrets
@@ -23,10 +24,6 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-ADMIN_S = 20.0
-"""Deadline of one request about a topic."""
-DELIVERY_S = 60.0
-"""How long nothing may be acknowledged; a broker that restarts is back by then."""
 QUEUE_EVENTS, QUEUE_KIB = 100_000, 64 << 10
 """What a task may have on its way: whichever is reached first."""
 _OVERHEAD = 128
@@ -36,14 +33,24 @@ _PAUSE_S = 0.1
 _MISSING = "UNKNOWN_TOPIC_OR_PART"
 
 
+@dataclass(frozen=True)
+class Deadlines:
+    """Seconds until an answer that does not come is an error."""
+
+    call: float = 20.0
+    """Asking for, making and deleting the topic, with repeats."""
+    send: float = 60.0
+    """Without an acknowledgement while events are on their way; a broker that restarts is back by then."""
+
+
 class KafkaSink:
     """Implements clients.EventSink."""
 
     by_route = False
 
-    def __init__(self, address: KafkaAddress, topic: str, delivery_s: float = DELIVERY_S) -> None:
+    def __init__(self, address: KafkaAddress, topic: str, deadlines: Deadlines | None = None) -> None:
         """Keep what is given; no connection."""
-        self._given, self._topic, self._delivery_s = address, topic, delivery_s
+        self._given, self._topic, self._deadlines = address, topic, deadlines or Deadlines()
         self._admin: AdminClient | None = None
         self._troubles: list[KafkaError] = []
 
@@ -63,12 +70,14 @@ class KafkaSink:
 
         admin = self._client()
         # Does not create it, whatever the broker's auto.create.topics.enable; list_topics() may.
-        asked = admin.describe_topics(TopicCollection([self._topic]), request_timeout=ADMIN_S)
+        asked = admin.describe_topics(TopicCollection([self._topic]), request_timeout=self._deadlines.call)
         described = self._answer(asked[self._topic], but_for=_MISSING)
         if described is None:
             return None
         resource = ConfigResource(ResourceType.TOPIC, self._topic)
-        settings = self._answer(admin.describe_configs([resource], request_timeout=ADMIN_S)[resource], but_for=_MISSING)
+        settings = self._answer(
+            admin.describe_configs([resource], request_timeout=self._deadlines.call)[resource], but_for=_MISSING
+        )
         if settings is None:  # deleted in between
             return None
         said = {name: settings[name].value for name in ("max.message.bytes", "cleanup.policy", "retention.ms")}
@@ -97,18 +106,20 @@ class KafkaSink:
             replication_factor=-1 if self._given.replication_factor is None else self._given.replication_factor,
             config=config,
         )
-        asked = self._client().create_topics([new], operation_timeout=ADMIN_S, request_timeout=ADMIN_S)
+        asked = self._client().create_topics([new], **self._bounds)
         self._answer(asked[self._topic], but_for="TOPIC_ALREADY_EXISTS")
-        deadline = time.monotonic() + ADMIN_S
+        deadline = time.monotonic() + self._deadlines.call
         while (found := self.topic()) is None:  # the broker that is asked may not have heard of it yet
             if time.monotonic() > deadline:
-                raise TargetUnavailable(f"{self.address}: created, and not to be seen within {ADMIN_S:.0f} s")
+                raise TargetUnavailable(
+                    f"{self.address}: created, and not to be seen within {self._deadlines.call:.0f} s"
+                )
             time.sleep(_PAUSE_S)
         return found
 
     def delete(self) -> None:
         """Delete the topic; one that is gone is no error."""
-        asked = self._client().delete_topics([self._topic], operation_timeout=ADMIN_S, request_timeout=ADMIN_S)
+        asked = self._client().delete_topics([self._topic], **self._bounds)
         self._answer(asked[self._topic], but_for=_MISSING)
 
     def sender(
@@ -132,7 +143,11 @@ class KafkaSink:
             "linger.ms": 20,
             "compression.type": "lz4",  # costs no measurable time, and the headers repeat
         }
-        return KafkaSender(conf, self._by_google(), self._topic, self.address, envelope, self._delivery_s)
+        return KafkaSender(conf, self._by_google(), self._topic, self.address, envelope, self._deadlines.send)
+
+    @property
+    def _bounds(self) -> dict[str, float]:
+        return {"operation_timeout": self._deadlines.call, "request_timeout": self._deadlines.call}
 
     def _by_google(self) -> bool:
         return self._given.sasl_mechanism == "OAUTHBEARER"
@@ -144,8 +159,9 @@ class KafkaSink:
             "bootstrap.servers": given.bootstrap_servers,
             "security.protocol": given.security_protocol,
             "client.id": "polyexpose-spark",
-            "socket.timeout.ms": round(min(ADMIN_S, self._delivery_s) * 1000),
+            "socket.timeout.ms": round(min(self._deadlines.call, self._deadlines.send) * 1000),
             "socket.connection.setup.timeout.ms": 10_000,
+            "topic.metadata.propagation.max.ms": 10_000,  # the topic was asked for before
             "reconnect.backoff.max.ms": 2_000,
         }
         if given.sasl_mechanism is not None:
@@ -179,14 +195,14 @@ class KafkaSink:
         from confluent_kafka import KafkaException
 
         self._troubles.clear()
-        deadline = time.monotonic() + ADMIN_S + 1
+        deadline = time.monotonic() + self._deadlines.call + 1
         while not asked.done():
             self._client().poll(0.05)
             # What stands in the way of a connection does not come as an answer.
             if (refused := next(filter(is_no_login, self._troubles), None)) is not None:
                 raise self._error(refused)
             if time.monotonic() > deadline:
-                raise TargetUnavailable(f"{self.address}: no answer within {ADMIN_S:.0f} s")
+                raise TargetUnavailable(f"{self.address}: no answer within {self._deadlines.call:.0f} s")
         try:
             return asked.result()
         except KafkaException as error:

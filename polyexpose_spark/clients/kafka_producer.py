@@ -107,7 +107,10 @@ class KafkaProducer:
             conf["oauth_cb"] = google_token
         if not _log.handlers:
             _log.addHandler(logging.NullHandler())  # a worker in which nobody configured logging has nobody to tell
-        self._producer = Producer(conf, logger=_log)
+        try:
+            self._producer = Producer(conf, logger=_log)
+        except KafkaException as error:
+            raise self._undelivered(error.args[0], None, None) from None
         self._produce = self._producer.produce
 
     def put(self, event: Event) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,6 @@ from polyexpose_spark.errors import Refused, TargetFailed, TargetUnavailable
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
 
-ADMIN_S = 20.0
-"""Deadline of one request about a topic, its repeats included."""
-DELIVERY_S = 60.0
-"""Deadline of one request with events, its repeats included."""
 BUCKETS = 256
 """Ordering keys. Never another number: order per key would be lost between the events before and after."""
 MAX_BYTES = 10_000_000 - (64 << 10)
@@ -27,14 +24,24 @@ MAX_BYTES = 10_000_000 - (64 << 10)
 _LONGEST_HOURS = 31 * 24  # message_retention_duration. Source: Pub/Sub, Topic
 
 
+@dataclass(frozen=True)
+class Deadlines:
+    """Seconds until an answer that does not come is an error."""
+
+    call: float = 20.0
+    """Asking for, making and deleting the topic, with repeats."""
+    send: float = 60.0
+    """One request with events, with repeats."""
+
+
 class PubsubSink:
     """Implements clients.EventSink."""
 
     by_route = False
 
-    def __init__(self, address: PubsubAddress, topic: str, delivery_s: float = DELIVERY_S) -> None:
+    def __init__(self, address: PubsubAddress, topic: str, deadlines: Deadlines | None = None) -> None:
         """Keep what is given; no connection."""
-        self._given, self._topic, self._delivery_s = address, topic, delivery_s
+        self._given, self._topic, self._deadlines = address, topic, deadlines or Deadlines()
         self._name = f"projects/{address.project}/topics/{topic}"
 
     @property
@@ -107,7 +114,7 @@ class PubsubSink:
             address=self.address,
             envelope=envelope,
             max_bytes=topic.max_bytes,
-            delivery_s=self._delivery_s,
+            delivery_s=self._deadlines.send,
         )
 
     @property
@@ -122,8 +129,8 @@ class PubsubSink:
         from google.api_core.retry import Retry
         from google.api_core.timeout import ConstantTimeout
 
-        retry = Retry(predicate=is_transient, initial=0.1, maximum=2.0, multiplier=2.0, timeout=ADMIN_S)
-        return {"retry": retry, "timeout": ConstantTimeout(ATTEMPT_S)}  # type: ignore[no-untyped-call]
+        retry = Retry(predicate=is_transient, initial=0.1, maximum=2.0, multiplier=2.0, timeout=self._deadlines.call)
+        return {"retry": retry, "timeout": ConstantTimeout(min(ATTEMPT_S, self._deadlines.call))}  # type: ignore[no-untyped-call]
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -90,10 +90,14 @@ class PubsubProducer:
 
     def __init__(self, sender: PubsubSender) -> None:
         """Start the threads; nothing is sent yet."""
+        from google.auth.exceptions import GoogleAuthError
         from google.pubsub_v1.types import PublishRequest, PubsubMessage
 
         self._sender = sender
-        self._client = publisher(sender.endpoint, sender.anonymous)
+        try:
+            self._client = publisher(sender.endpoint, sender.anonymous)
+        except GoogleAuthError as error:
+            raise Undelivered(sender.address, None, None, str(error), is_transient(error)) from None
         self._request_type, self._message_type = PublishRequest, PubsubMessage.pb()
         self._change = threading.Condition()
         self._lanes: dict[str, _Lane] = {}

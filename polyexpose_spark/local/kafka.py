@@ -85,9 +85,7 @@ class Broker:
         java_options = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         command = ["/bin/sh", "-c", _TETHER, "kafka", *tool, *java_options, "kafka.Kafka", str(properties)]
         # A session of its own: Ctrl-C on the terminal is for this process, which ends the broker in order.
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=sys.stderr.fileno(), start_new_session=True
-        )
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=2, start_new_session=True)
         deadline = time.monotonic() + _START_SECONDS
         while not answers(self.port):
             if self._process.poll() is not None:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 # A first load is resumed at a piece of data files of this size.
 _SPLIT_BYTES = 32 << 20
 
+# All attributes but the key in id and partitionkey, generously.
+_ATTRIBUTES = 1024
+
 
 @dataclass
 class Totals:
@@ -68,6 +71,8 @@ class Outbox:
             events = events.repartition(routes, "route").sortWithinPartitions("route", "ordinal", "id")
         elif in_order:
             events = events.repartition("key").sortWithinPartitions("ordinal")
+        if in_order:
+            self._refuse_large(events)
         sender = self.sink.sender(self.topic, self.envelope, batch)
         began = time.monotonic()
         try:
@@ -80,6 +85,18 @@ class Outbox:
         seconds = max(time.monotonic() - began, 0.001)
         said = ", ".join(str(each.snapshot.id) for each in sent[:3]) + (" ..." if len(sent) > 3 else "")
         self.step("events.sent", f"{count:,} events of snapshot {said} ({count / seconds:,.0f}/s)")
+
+
+    def _refuse_large(self, events: DataFrame) -> None:
+        """End a stream before several commits at once, if one of their events may be larger than the topic takes.
+
+        Commit by commit, those before it are sent, and nothing after it.
+        """
+        from pyspark.sql import functions as F
+
+        size = F.octet_length("value") + 3 * F.octet_length(F.coalesce("key", F.lit(""))) + F.lit(_ATTRIBUTES)
+        if not events.where(size > self.topic.max_bytes).isEmpty():
+            raise StreamEnded(f"an event may be larger than the {self.topic.max_bytes:,} bytes that the topic takes")
 
 
 def undelivered(error: Exception, address: str) -> PolyexposeError | None:

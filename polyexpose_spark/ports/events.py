@@ -277,7 +277,7 @@ class EventsPort(Port[EventsSettings, EventsAddresses]):
             return topic
         if position and (position.snapshot_id or position.pieces):
             raise TargetFailed(
-                f"{sink.address}: the topic is gone, with what was sent to it; --from-scratch begins again with all rows"
+                f"{sink.address}: the topic is gone, with all that was sent; --from-scratch begins again with all rows"
             )
         if not self.addresses.create_topic:
             raise TargetFailed(f"{sink.address}: there is no such topic, and ports.events.create_topic is false")

@@ -6,6 +6,7 @@ import json
 import signal
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,8 +95,14 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(laptop: Laptop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("servers")
-    (laptop.folder / "orders_gql.odcs.yaml").write_text(CONTRACT + PORT)
+    with serving(laptop, tmp_path_factory.mktemp("servers"), PORT) as made:
+        yield made
+
+
+@contextmanager
+def serving(laptop: Laptop, folder: Path, port: str) -> Iterator[Served]:
+    """Run both servers, and expose a first time; `port` is the server's block of the contract."""
+    (laptop.folder / "orders_gql.odcs.yaml").write_text(CONTRACT + port)
     with (
         servers.bigquery(folder / "bigquery") as at,
         proxy(at) as faulty,

@@ -120,7 +120,7 @@ class Changing:
             self._rows(snapshot_id)
             .select(
                 *(
-                    (F.col(f"`{names[each.field_id]}`") if each.field_id in names else F.lit(None))
+                    (F.col(snapshot.quoted_name(names[each.field_id])) if each.field_id in names else F.lit(None))
                     .cast(types[each.name])
                     .alias(each.name)
                     for each in wanted

@@ -133,7 +133,10 @@ class Events:
     def assert_same(self) -> Replica:
         """Fail unless the topic gives the table as it is now; nothing lost, nothing twice but with equal ids."""
         replica = self.replica()
-        assert replica.rows == self.rows()
+        found, expected = replica.rows, self.rows()
+        assert found.keys() == expected.keys()
+        for key, row in expected.items():
+            assert found[key] == row
         return replica
 
     def rows(self) -> dict[str, Any]:

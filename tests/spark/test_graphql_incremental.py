@@ -238,10 +238,7 @@ def test_an_expired_snapshot(exposed: Gql) -> None:
     ]
     exposed.insert("(4, 'd', 4)")
     sql(exposed, "ALTER TABLE {t} DROP TAG " + f"`{tag}`")
-    sql(
-        exposed,
-        "CALL lake.system.expire_snapshots(table => '{t}', older_than => TIMESTAMP'2100-01-01 00:00:00', retain_last => 1)",
-    )
+    sql(exposed, "CALL lake.system.expire_snapshots(table => '{t}', older_than => TIMESTAMP'2100-01-01 00:00:00')")
     check_full(exposed.expose(incremental(exposed)), "expired")
     check_as_full(exposed)
 

@@ -372,9 +372,9 @@ def test_a_layout_that_bigquery_does_not_have_is_told_by_the_plan(
     assert "servers[1]" in str(planned.error)
 
 
-def test_incremental_is_refused_and_says_what_is_allowed(things: Gql) -> None:
-    with pytest.raises(ConfigError, match=r"copy.*'incremental'.*full.*none"):
-        things.plan(things.contract(copy="incremental"))
+def test_another_way_to_copy_is_refused_and_says_what_is_allowed(things: Gql) -> None:
+    with pytest.raises(ConfigError, match=r"copy.*'partial'.*full.*incremental.*none"):
+        things.plan(things.contract(copy="partial"))
 
 
 def test_none_needs_a_lakehouse_catalog(things: Gql) -> None:
