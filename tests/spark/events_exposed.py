@@ -12,6 +12,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy
+
 from polyexpose_spark import app
 from polyexpose_spark.catalog import Catalog, Table
 from polyexpose_spark.config import Config
@@ -136,7 +138,7 @@ class Events:
         found, expected = replica.rows, self.rows()
         assert found.keys() == expected.keys()
         for key, row in expected.items():
-            assert found[key] == row
+            assert found[key] == row, [(found[key][n], row[n]) for n in row if found[key][n] != row[n]]
         return replica
 
     def rows(self) -> dict[str, Any]:
@@ -157,6 +159,8 @@ def as_json(value: Any, type_: DataType) -> Any:
     if kind in ("long", "decimal"):
         return f"{value:f}" if isinstance(value, Decimal) else str(value)
     if kind in ("float", "double"):
+        if kind == "float":
+            value = float(str(numpy.float32(value)))  # the shortest decimal that is this 32-bit number
         return value if math.isfinite(value) else {"inf": "Infinity", "-inf": "-Infinity"}.get(str(value), "NaN")
     if kind == "binary":
         return base64.b64encode(value).decode()
