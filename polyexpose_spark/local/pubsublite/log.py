@@ -145,8 +145,11 @@ class PartitionLog:
             stretches = publisher.found(sequence, sequence + there)
         new = written[there:]
         if new:
-            stretches.append(Stretch(there, len(written), self.head))
+            start, offset = there, self.head
             self._write(new, client, sequence + there)
+            if stretches and stretches[-1].offset + there - stretches[-1].start == offset:
+                start, _, offset = stretches.pop()
+            stretches.append(Stretch(start, len(written), offset))
         return stretches
 
     def read(self, offset: int, count: int, size: int) -> Taken | None:
