@@ -7,14 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Message:
-    """One message as the official client of a service hands it out; attributes by their names without prefix."""
-
-    key: str | None
-    value: str | None
-    attributes: Mapping[str, str]
+from tests.event_services import Received
 
 
 @dataclass
@@ -27,13 +20,13 @@ class Replica:
     ops: dict[str, int] = field(default_factory=dict)
     _newest: dict[str, int] = field(default_factory=dict)
 
-    def apply(self, messages: Iterable[Message]) -> Replica:
+    def apply(self, messages: Iterable[Received]) -> Replica:
         """Take up messages in the order in which they were handed out."""
         for message in messages:
             self._take(message)
         return self
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: Received) -> None:
         if message.value is None:
             assert message.key not in self.rows, f"a tombstone of a row that is there: {message.key}"
             return

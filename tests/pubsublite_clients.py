@@ -152,6 +152,9 @@ def receive(address: str, name: str, topic_name: str, count: int) -> list[Any]:
     """Return what a new subscription finds from the beginning of a topic, when it is so much and nothing more comes."""
     admin(address).create_subscription(subscription(name, topic_name), BacklogLocation.BEGINNING)
     with Subscriber(address, name) as reading:
-        reading.wait_for(count)
-        time.sleep(0.3)
-        return reading.messages
+        came = len(reading.wait_for(count))
+        while True:
+            time.sleep(0.5)
+            if len(reading.messages) == came:
+                return reading.messages
+            came = len(reading.messages)

@@ -106,7 +106,7 @@ class Events:
         return path
 
     def request(self, *more_settings: str, **more: Any) -> Request:
-        settings = (*self.bus.arguments[1::2], f"ports.events.documents={self.folder / 'documents'}")
+        settings = (*self.bus.settings, f"ports.events.documents={self.folder / 'documents'}")
         return Request(
             products=(str(self.contract()),), modes=("events",), settings=(*settings, *more_settings), **more
         )

@@ -11,7 +11,7 @@ import pytest
 from polyexpose_spark import app, snapshot
 from polyexpose_spark.errors import ExitCode
 from polyexpose_spark.receipt import Outcome
-from tests.event_replica import Message
+from tests.event_services import Received
 from tests.spark.events_exposed import Events
 
 pytestmark = pytest.mark.spark
@@ -22,7 +22,7 @@ MERGE_ON_READ = (
 )
 
 
-def ops(messages: list[Message]) -> Counter[str]:
+def ops(messages: list[Received]) -> Counter[str]:
     return Counter(json.loads(each.value)["op"] for each in messages if each.value)
 
 
