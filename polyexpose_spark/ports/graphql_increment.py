@@ -10,6 +10,8 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import reduce
+from operator import or_
 
 from polyexpose_spark.clients import BigQuery
 from polyexpose_spark.clients.bigquery_tables import (
@@ -146,11 +148,10 @@ class Increment:
         from pyspark.sql import functions as F
 
         names = graphql_schema.legal_names([each.name for each in self.columns], "")
-        missing = F.lit(False)
-        for each in primary_key(self.columns):
-            missing = missing | F.col(quoted(names[each.name])).isNull()
-        op = F.col(OPERATION)
-        with served.changes(since) as changed:
+        key = [quoted(names[each.name]) for each in primary_key(self.columns)]
+        with served.changes(since) as changed:  # only then there is a session, without which F makes no expressions
+            op = F.col(OPERATION)
+            missing = reduce(or_, (F.col(each).isNull() for each in key))
             counted = self.staging.write(
                 staged_changes(changed, self.columns),
                 self.digest,
