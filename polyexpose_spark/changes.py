@@ -164,7 +164,7 @@ def _told(
     key: list[str],
 ) -> Iterator[DataFrame]:
     try:
-        scan = ScanTasks(session, name, window.schema_of)
+        scan = ScanTasks(session, name, window.schema_of, of_any=True)
         for snapshot_id in dict.fromkeys(each for step in steps for pair in step.pairs for each in pair):
             if not scan.is_live(snapshot_id):  # any more: the metadata of the run may be older
                 raise _expired(window.table, snapshot_id)

@@ -5,6 +5,7 @@ What is done for each task is done in the JVM, by method handles: as many calls 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from polyexpose_spark.errors import Refused, TargetFailed
+from polyexpose_spark.reading_schema import reading_schema
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import DataType, StructType
 
 _PINNED = "polyexpose_pinned"
 """The catalog of tables as they were planned; Iceberg's own, made for its table maintenance."""
@@ -36,6 +39,20 @@ def has_jvm(session: SparkSession) -> bool:
     return hasattr(session, "_jsparkSession") and hasattr(session, "_jvm")
 
 
+def _nullable(type_: DataType) -> DataType:
+    """Return a type all of whose parts may be NULL: Spark casts to no other from one of those."""
+    from pyspark.sql import types as T
+
+    match type_:
+        case T.StructType():
+            return T.StructType([T.StructField(each.name, _nullable(each.dataType)) for each in type_.fields])
+        case T.ArrayType():
+            return T.ArrayType(_nullable(type_.elementType))
+        case T.MapType():
+            return T.MapType(_nullable(type_.keyType), _nullable(type_.valueType))
+    return type_
+
+
 @dataclass(frozen=True)
 class Touched:
     """The scan tasks of two snapshots that the other one has not: Java lists. All other rows are the same in both."""
@@ -55,12 +72,13 @@ class ScanTasks:
         session: a session with a JVM.
         name: full name of the table, quoted.
         schema_of: a live snapshot.
+        of_any: the rows of any other snapshot are read, too (reading_schema.py), and cast to the types of this one.
 
     Raises:
         Refused: the session has no JVM. TargetFailed: that snapshot is not there.
     """
 
-    def __init__(self, session: SparkSession, name: str, schema_of: int) -> None:
+    def __init__(self, session: SparkSession, name: str, schema_of: int, of_any: bool = False) -> None:
         """Load the table."""
         if not has_jvm(session):
             raise Refused(
@@ -77,11 +95,28 @@ class ScanTasks:
         self._lookup: Any = self._handles.publicLookup()
         loaded = self._iceberg.spark.Spark3Util.loadIcebergTable(session._jsparkSession, name)
         schema_id = self._live(loaded, schema_of).schemaId()
+        wanted = loaded.schema() if schema_id is None else loaded.schemas().get(schema_id)
         builder = self._iceberg.TableMetadata.buildFrom(loaded.operations().current())
-        if schema_id is not None:
-            builder = builder.setCurrentSchema(schema_id)
+        self._columns: StructType | None = None
+        """The columns and types that rows are given back in, where they are read in others."""
+        if of_any and loaded.schemas().size() > 1:
+            self._columns = self._spark_schema(wanted)
+            last = loaded.operations().current().lastColumnId()
+            builder = builder.setCurrentSchema(self._reading(wanted, loaded.schemas().values()), last)
+        else:
+            builder = builder.setCurrentSchema(wanted.schemaId())
         fixed = self._iceberg.StaticTableOperations(builder.discardChanges().build(), loaded.io())
         self._table: Any = self._iceberg.BaseTable(fixed, loaded.name())
+
+    def _reading(self, wanted: Any, known: Any) -> Any:
+        parser = self._iceberg.SchemaParser
+        read = reading_schema(json.loads(parser.toJson(wanted)), [json.loads(parser.toJson(each)) for each in known])
+        return parser.fromJson(json.dumps(read))
+
+    def _spark_schema(self, schema: Any) -> StructType:
+        from pyspark.sql.types import StructType
+
+        return StructType.fromJson(json.loads(self._iceberg.spark.SparkSchemaUtil.convert(schema).json()))
 
     @property
     def uuid(self) -> str:
@@ -170,7 +205,7 @@ class ScanTasks:
         self._session.conf.set(f"spark.sql.catalog.{_PINNED}", "org.apache.iceberg.spark.SparkCachedTableCatalog")
         name = f"`{_PINNED}`.`{key}`"
         if tasks.isEmpty():
-            return self._session.read.table(name).limit(0)
+            return self._given(self._session.read.table(name).limit(0))
         self._staged.stageTasks(self._table, key, tasks)
         options = {
             "scan-task-set-id": key,
@@ -178,7 +213,19 @@ class ScanTasks:
             "lookback": lookback,
             "file-open-cost": _FILE_OPEN_COST,
         }
-        return self._session.read.options(**{option: str(value) for option, value in options.items()}).table(name)
+        reader = self._session.read.options(**{option: str(value) for option, value in options.items()})
+        return self._given(reader.table(name))
+
+    def _given(self, read: DataFrame) -> DataFrame:
+        if self._columns is None:
+            return read
+        columns = []
+        for field in self._columns.fields:
+            column = read["`" + field.name.replace("`", "``") + "`"]
+            # A struct may be optional in one and required in the other: those are no different types.
+            same = read.schema[field.name].dataType.simpleString() == field.dataType.simpleString()
+            columns.append(column if same else column.cast(_nullable(field.dataType)).alias(field.name))
+        return read.select(*columns)
 
     @property
     def _staged(self) -> Any:

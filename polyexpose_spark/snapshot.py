@@ -164,7 +164,7 @@ def pieces(session: SparkSession, name: str, snapshot_id: int, schema_of: int, s
         Refused: the session has no JVM. TargetFailed: no such table or snapshot, or metadata cannot be read.
     """
     try:
-        scan = ScanTasks(session, name, schema_of)
+        scan = ScanTasks(session, name, schema_of, of_any=True)
         return Pieces(scan, scan.packed(scan.planned(snapshot_id), split_bytes), split_bytes)
     except Exception as error:
         raise explained(error, name) from error

@@ -115,7 +115,7 @@ class Changing:
             table.schemas[found.schema_id] for found in map(table.snapshot, (snapshot_id, schema_of)) if found
         )
         names: Mapping[int, str] = {column.field_id: column.name for column in own}
-        types = {name: type_ for name, type_ in self._rows(schema_of).dtypes}
+        types = {field.name: field.dataType for field in self._rows(schema_of).schema.fields}
         return multiset(
             self._rows(snapshot_id)
             .select(

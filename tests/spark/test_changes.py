@@ -159,7 +159,7 @@ def test_equality_deletes(lake: Changing, tmp_path: Path) -> None:
         "CREATE TABLE $t (id BIGINT, k BIGINT) USING iceberg TBLPROPERTIES ('format-version'='2')",
         "INSERT INTO $t SELECT /*+ REPARTITION(3) */ id, id % 4 FROM range(12)",
     )
-    equality_delete(lake, tmp_path, "id", [3, 7, 99])
+    second = equality_delete(lake, tmp_path, "id", [3, 7, 99])
     assert ops(lake.told(first, "id")) == [("delete", (3, 3), None), ("delete", (7, 3), None)]
     lake.sql("INSERT INTO $t VALUES (3, 30)")
     equality_delete(lake, tmp_path, "k", [1])
@@ -167,6 +167,16 @@ def test_equality_deletes(lake: Changing, tmp_path: Path) -> None:
     assert [each.op for each in told].count("delete") == 4
     assert ("update", (3, 3), (3, 30)) in ops(told)
     assert [len(step) for step in lake.per_snapshot(first, "id")] == [2, 1, 3]
+    # The column that says what is deleted is dropped (where Spark's own reader fails): it stays deleted.
+    lake.sql("ALTER TABLE $t DROP COLUMN k", "INSERT INTO $t VALUES (50)")
+    with lake.net(lake.window(second), "id") as changed:
+        assert sorted((each.op, each.key.id) for each in changed.collect()) == [
+            ("delete", 1),
+            ("delete", 5),
+            ("delete", 9),
+            ("insert", 3),
+            ("insert", 50),
+        ]
 
 
 @every_way
@@ -262,7 +272,7 @@ def test_columns_added_dropped_renamed_reordered_and_widened(lake: Changing, pro
     # Columns as they were before all this: the newer state is told in them, too.
     with lake.net(lake.window(second, first), "id") as changed:
         assert changed.schema["after"].dataType.simpleString().startswith("struct<id:int,old:string,s:struct<a:int,b:s")
-        (back,) = changed.collect()
+        (back,) = changed.where("key.id = 1").collect()
     assert (back.op, back.before.s.b, back.after.s.b, back.after.f) == ("update", "z", "y", 0.5)
 
 
@@ -366,8 +376,7 @@ def test_keys_that_are_null_or_not_unique_lose_nothing(lake: Changing, propertie
         ("update", "nan"),
     ]
     assert all(canonical(each.before.k) == canonical(each.after.k) for each in told if each.op == "update")
-    again = lake.told(first, "k")
-    assert ops(again) == ops(told)
+    assert canonical(ops(lake.told(first, "k"))) == canonical(ops(told))
     lake.per_snapshot(first, "k", "a`b.c")
 
 
@@ -443,7 +452,7 @@ def test_nothing_is_kept_in_the_jvm_and_what_fails_is_said(lake: Changing) -> No
         raise ZeroDivisionError
     assert staged(lake) == 0
     gone = lake.window(first)
-    lake.sql("DROP TABLE $t")
+    lake.spark.sql(f"DROP TABLE {lake.name}")
     with pytest.raises(TargetFailed, match="there is no such table"), lake.net(gone, "id"):
         pass
 
