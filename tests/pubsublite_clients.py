@@ -7,6 +7,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from unittest import mock
 
@@ -115,7 +116,8 @@ class Subscriber:
         """What came, in the order in which it came."""
 
     def __enter__(self) -> Subscriber:
-        self._client = SubscriberClient(**_options(self._address))
+        # With more threads than one, messages of a partition come in any order.
+        self._client = SubscriberClient(executor=ThreadPoolExecutor(1), **_options(self._address))
         self._client.__enter__()
         flow = FlowControlSettings(messages_outstanding=1000, bytes_outstanding=10 << 20)
         self._running = self._client.subscribe(self._path, self._take, per_partition_flow_control_settings=flow)

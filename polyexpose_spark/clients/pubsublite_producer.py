@@ -66,7 +66,9 @@ def channel(host: str, plaintext: bool, anonymous: bool) -> Any:
     from google.auth.credentials import AnonymousCredentials
 
     credentials = AnonymousCredentials() if anonymous else None  # type: ignore[no-untyped-call]
-    return grpc_helpers.create_channel(host, credentials=credentials, default_scopes=_SCOPES)
+    return grpc_helpers.create_channel(
+        host, credentials=credentials, default_scopes=_SCOPES, default_host="pubsublite.googleapis.com"
+    )
 
 
 def client_id(batch: str, partition: int, partitions: int) -> bytes:
@@ -195,7 +197,7 @@ class PubsubliteProducer:
         self._unacknowledged: deque[_Batch] = deque()
         self._in_flight_bytes = 0
         self._sequence = self._sequences.get(self._partition, 0)
-        self._progress = time.monotonic()
+        self._waited = 0.0
         self._attempts = 0
         self._new_request()
 
@@ -212,9 +214,6 @@ class PubsubliteProducer:
             self._await_answer()
         self._next.message_publish_request.first_sequence_number = self._sequence
         batch = _Batch(self._next.SerializeToString(), self._first_key, self._size)
-        if not self._unacknowledged:
-            # Only waiting counts, not the time in which there was nothing to send.
-            self._progress = time.monotonic()
         self._unacknowledged.append(batch)
         self._in_flight_bytes += batch.size
         self._sequence += self._count
@@ -232,15 +231,17 @@ class PubsubliteProducer:
         if self._stream is None:
             self._connect()
             return
+        began = time.monotonic()
         try:
-            answer = self._stream.answers.get(timeout=max(self._left(), 0.001))
+            answer = self._stream.answers.get(timeout=max(self._left, 0.001))
         except queue.Empty:
-            self._give_up("no acknowledgement")
+            raise self._given_up("no acknowledgement") from None
+        self._waited += time.monotonic() - began
         if isinstance(answer, Exception):
             self._broken(answer)
         elif answer.WhichOneof("response_type") == "message_response":
             self._in_flight_bytes -= self._unacknowledged.popleft().size
-            self._progress, self._attempts = time.monotonic(), 0
+            self._waited, self._attempts = 0.0, 0
 
     def _connect(self) -> None:
         """Open a stream, and send what is not acknowledged."""
@@ -267,15 +268,18 @@ class PubsubliteProducer:
             raise self._undelivered(reason, retry=False)
         self._attempts += 1
         pause = random.uniform(0.5, 1.0) * min(0.1 * 2 ** (self._attempts - 1), 5.0)  # noqa: S311 (jitter)
-        if pause >= self._left():
-            self._give_up(reason)
+        if pause >= self._left:
+            raise self._given_up(reason)
         time.sleep(pause)
+        self._waited += pause
 
+    @property
     def _left(self) -> float:
-        return self._progress + self._to.seconds - time.monotonic()
+        """Seconds that may still be waited for an acknowledgement; what the events take to come does not count."""
+        return self._to.seconds - self._waited
 
-    def _give_up(self, reason: str) -> None:
-        raise self._undelivered(f"{reason}, for {self._to.seconds:.0f} s", retry=True)
+    def _given_up(self, reason: str) -> Undelivered:
+        return self._undelivered(f"{reason}, for {self._to.seconds:.0f} s", retry=True)
 
     def _undelivered(self, reason: str, retry: bool) -> Undelivered:
         key = self._unacknowledged[0].first_key if self._unacknowledged else None

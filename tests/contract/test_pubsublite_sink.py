@@ -301,6 +301,22 @@ def test_a_server_that_is_stopped_and_started(tmp_path: Path, name: str) -> None
         assert sorted(numbers(arrived(address, name, 20_000))) == list(range(20_000))
 
 
+def test_a_connection_that_broke_while_events_were_waited_for(faulty: Proxy, service: str, name: str) -> None:
+    """Longer than the deadline: what Spark takes is not the service's fault."""
+    topic = made(service, name)
+    faulty.faults.append(Fault(grpc.StatusCode.UNAVAILABLE, at=1, lost="answer"))
+    rows = [row for row in events(9000) if row[0] == 0]
+
+    def slowly() -> Iterator[pa.RecordBatch]:
+        yield batch(rows[:1500])
+        time.sleep(3)
+        yield batch(rows[1500:])
+
+    list(sink(faulty.address, name, Deadlines(send=2)).sender(topic, ENVELOPE, "batch")(slowly()))
+    assert not faulty.faults
+    arrived(service, name, len(rows))
+
+
 @pytest.mark.parametrize("code", ["PERMISSION_DENIED", "UNAUTHENTICATED", "NOT_FOUND"])
 def test_what_does_not_pass_by_itself_is_told_at_once(faulty: Proxy, service: str, name: str, code: str) -> None:
     topic = made(service, name)
@@ -429,6 +445,52 @@ def test_the_end_of_the_service_is_told_once(service: str, name: str, caplog: py
         send(to, topic, events(1, first=1), named="next")
     assert [record.getMessage() for record in caplog.records] == [f"{to.address}: {DEPRECATION}"]
     assert "2027-01-31" in DEPRECATION
+
+
+def test_tls_with_application_default_credentials(service: str, name: str, tmp_path: Path) -> None:
+    from tests.loopback_tls import certificate, service_account
+
+    key, chain = certificate()
+    (tmp_path / "ca.pem").write_bytes(chain)
+    (tmp_path / "account.json").write_text(service_account())
+    program = """
+import pyarrow as pa, sys
+from polyexpose_spark.clients import TopicSettings
+from polyexpose_spark.clients.delivery import Envelope
+from polyexpose_spark.clients.event_addresses import PubsubliteAddress
+from polyexpose_spark.clients.pubsublite import PubsubliteSink
+address = PubsubliteAddress(project="test-project", location="europe-west1-b", endpoint=sys.argv[1])
+to = PubsubliteSink(address, sys.argv[2])
+topic = to.create(TopicSettings(partitions=3))
+print(*to.sender(topic, Envelope("/products/x"), "batch")(pa.ipc.open_stream("events.arrow")))
+"""
+    rows = batch(events(100))
+    with pa.OSFile(str(tmp_path / "events.arrow"), "wb") as file, pa.ipc.new_stream(file, rows.schema) as writer:
+        writer.write_batch(rows)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(servers.ROOT),
+        "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(tmp_path / "ca.pem"),
+        "GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "account.json"),
+    }
+    with grpc_faults.proxy(service, "Publish", tls=grpc.ssl_server_credentials([(key, chain)])) as encrypted:
+        command = [sys.executable, "-c", program, encrypted.address, name]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert len(encrypted.authorizations) == 1 + PARTITIONS
+        assert all(each and each.startswith("Bearer ey") for each in encrypted.authorizations)
+    arrived(service, name, 100)
+
+
+def test_credentials_that_are_missing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
+    to = PubsubliteSink(PubsubliteAddress(project="p", location="europe-west1-b"), name, DEADLINES)
+    with pytest.raises(TargetFailed, match=r"none.json was not found") as told:
+        to.topic()
+    assert "\n" not in str(told.value)
+    with pytest.raises(Undelivered) as caught:
+        send(to, Topic(PARTITIONS, 3 << 20), events(10))
+    assert undelivered(caught)["retry"] is False
 
 
 def test_no_events_need_no_connection(name: str) -> None:
