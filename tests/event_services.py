@@ -237,7 +237,7 @@ class Pubsublite(Service):
         from tests import pubsublite_clients as clients
 
         with clients.plaintext():
-            messages = clients.receive(f"http://127.0.0.1:{self.port}", uuid.uuid4().hex, topic, count)
+            messages = clients.receive(f"http://127.0.0.1:{self.port}", f"s{uuid.uuid4().hex}", topic, count)
         from google.cloud.pubsublite.types import MessageMetadata
 
         found = []
