@@ -6,6 +6,7 @@ import contextlib
 import os
 import queue
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from google.longrunning import operations_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests import servers
+from tests.small_disk import small_disk
 
 PARENT = "projects/p/locations/europe-west1-b"
 CLIENT = bytes(range(16))
@@ -427,6 +429,24 @@ def test_what_was_written_in_part_is_cut_off(start: Callable[[], Service], tmp_p
     running = start()
     assert running.all_data(topic) == [b"a", b"B"]
     running.end()
+
+
+def test_a_disk_that_is_full(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 8) as disk:
+        running = Service(disk / "state")
+        try:
+            topic = running.topic()
+            while shutil.disk_usage(disk).free > 1_100_000:
+                running.publish(topic, b"l" * 1_000_000)
+            with refused("RESOURCE_EXHAUSTED", "Cannot store it: [Errno 28] No space left on device"):
+                running.publish(topic, b"x" * 2_000_000)
+            # What is left takes smaller ones, and nothing of the large one is there.
+            running.publish(topic, b"small")
+            found = [each[:1] for each in running.all_data(topic)]
+            assert found == [b"l"] * (len(found) - 1) + [b"s"]
+            assert len(found) > 4
+        finally:
+            running.end()
 
 
 def test_a_state_or_a_port_that_is_taken(service: Service, start: Callable[[], Service], tmp_path: Path) -> None:

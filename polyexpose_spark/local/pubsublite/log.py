@@ -126,7 +126,8 @@ class PartitionLog:
             Where they are now; what was there is left out where that is no longer known.
 
         Raises:
-            Failure: a message is too large, or does not follow what the client sent before; or the disk is full.
+            Failure: a message is too large, or does not follow what the client sent before.
+            OSError: they cannot be stored; none of them is.
         """
         written = [each.SerializeToString() for each in messages]
         for number, each in enumerate(written):
@@ -214,9 +215,9 @@ class PartitionLog:
             offset, sequence = offset + len(block), sequence + len(block)
         try:
             _write_all(self._file, b"".join(parts), self._end)
-        except OSError as error:
+        except OSError:
             os.ftruncate(self._file, self._end)
-            raise Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, f"Cannot store messages: {error.strerror}") from error
+            raise
         self._end = position
         for at, header in headers:
             self._know(at, header)

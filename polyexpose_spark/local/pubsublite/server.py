@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ HOST = "127.0.0.1"
 # Above the largest message, so that one that is too large is refused with a reason.
 _REQUEST_BYTES = 16 << 20
 _STOP_SECONDS = 0.2
+_NOT_STORED = (OSError, sqlite3.Error)
 
 Read = Callable[[], Awaitable[Message]]
 
@@ -50,6 +53,10 @@ class Server:
     async def stop(self) -> None:
         """End the streams, let go of port and files."""
         await self._grpc.stop(_STOP_SECONDS)
+        # The calls that this cancelled have their last word.
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        if left:
+            await asyncio.wait(left, timeout=_STOP_SECONDS)
         self._store.close()
 
 
@@ -108,6 +115,8 @@ def _call(answer: Callable[[Message], Message], request: Message) -> Any:
             written: bytes = answer(given).SerializeToString()
         except Failure as failure:
             await context.abort(failure.code, str(failure))
+        except _NOT_STORED as error:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"Cannot store it: {error}")
         return written
 
     return grpc.unary_unary_rpc_method_handler(handle, request_deserializer=request.FromString)
@@ -125,5 +134,7 @@ def _stream(answer: Callable[[Read, grpc.aio.ServicerContext], Awaitable[None]],
             await context.abort(reset.code, str(reset), reset.metadata())
         except Failure as failure:
             await context.abort(failure.code, str(failure))
+        except _NOT_STORED as error:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"Cannot store it: {error}")
 
     return grpc.stream_stream_rpc_method_handler(handle, request_deserializer=request.FromString)
