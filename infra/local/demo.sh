@@ -26,7 +26,7 @@ title "1. Sample data: the flights that left New York City in 2013, into a local
 echo "  Spark's own log: $PWD/.polyexpose/log/spark.log"
 submit --mode sample
 
-title "2. What stands in for the cloud: a BigQuery server, and a GraphQL engine in front of it"
+title "2. What stands in for the cloud: a BigQuery server, a GraphQL engine in front of it, a Pub/Sub Lite server"
 said ".venv/bin/python -m polyexpose_spark.local up --detach"
 "$python" -m polyexpose_spark.local up --detach
 
@@ -45,7 +45,10 @@ title "5. What a data scientist sees: CSV with a Frictionless data package"
 title "6. What an application developer sees: GraphQL, nested along the contracts' relationships"
 "$python" infra/local/show_gql.py
 
-title "7. What an operator sees: which snapshot is exposed where, and how far behind"
+title "7. What an event-driven application sees: every row as an event, then every change"
+"$python" infra/local/show_events.py nyc-airlines
+
+title "8. What an operator sees: which snapshot is exposed where, and how far behind"
 said ".venv/bin/polyexpose --mode status --product $products"
 .venv/bin/polyexpose --mode status --product "$products"
 
@@ -60,6 +63,7 @@ cat <<EOF
   .venv/bin/polyexpose --mode plan --product $products/flights.odcs.yaml
   .venv/bin/polyexpose --mode sql --query "INSERT INTO nyc.airlines VALUES ('ZZ', 'Zeppelin Air')" --allow-writes
   .venv/bin/polyexpose --mode all --product $products/airlines.odcs.yaml    # exposes the new row; the rest stays as it is
+  .venv/bin/polyexpose --mode events --product $products/airlines.odcs.yaml --follow     # every commit from now on, until Ctrl-C
 EOF
-title "Still running: the BigQuery server and the GraphQL engine"
+title "Still running: the servers of step 2"
 echo "  make down    # stops them; what they keep stays in .polyexpose, and \`make up\` starts them again"
