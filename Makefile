@@ -30,8 +30,8 @@ setup: .venv/installed ## Make ready: virtual environment, Java where there is n
 demo: setup dist/SHA256SUMS ## Run the main job on real data, and show what each consumer sees; leaves what `up` starts
 	@infra/local/demo.sh $(PROPERTIES)
 
-up: setup ## Start what the local profile needs in the background: BigQuery server, GraphQL engine
-	@$(BIN)/python -m polyexpose_spark.local up --detach
+up: setup ## Start what the local profile needs in the background: BigQuery, GraphQL, Pub/Sub Lite; KAFKA=1: Kafka too
+	@$(BIN)/python -m polyexpose_spark.local up --detach $(if $(KAFKA),--kafka)
 
 down: ## Stop what `make up` or `make demo` started; what they keep stays in .polyexpose
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m polyexpose_spark.local down; fi

@@ -1,5 +1,7 @@
 """Run what the local profile names: a BigQuery server, a GraphQL engine in front of it, a Pub/Sub Lite server.
 
+With --kafka also a Kafka broker, a real one, which is fetched on first use.
+
 up      start them and stay until Ctrl-C or SIGTERM; with --detach return when they answer
 down    stop them
 status  say what runs
@@ -15,6 +17,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from polyexpose_spark import runtime
 from polyexpose_spark.errors import ExitCode, PolyexposeError, TargetUnavailable
 from polyexpose_spark.local import launcher
 from polyexpose_spark.local.launcher import Launcher, Running, Server
@@ -25,7 +28,10 @@ _START_SECONDS = 90.0  # of a start by another process
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     given = _parser().parse_args(argv)
-    wanted = launcher.servers({name: getattr(given, f"{name}_port") for name in launcher.PORTS})
+    ports = {name: getattr(given, f"{name}_port") for name in launcher.PORTS}
+    # What was started with --kafka is stopped without it.
+    asked_for = given.kafka or given.command == "down"
+    wanted = launcher.servers({n: p for n, p in ports.items() if asked_for or n not in launcher.ON_REQUEST})
     options: dict[int, str] = {}
     for server in wanted:
         other = options.setdefault(server.port, server.option)
@@ -50,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("command", nargs="?", choices=list(_COMMANDS), default="up")
     add("--detach", action="store_true", help="with up: leave them running")
+    add("--kafka", action="store_true", help="with up: the Kafka broker as well")
     add("--state", type=Path, default=Path(".polyexpose/local"), metavar="DIR", help="(default: %(default)s)")
     for name, port in launcher.PORTS.items():
         add(f"--{name}-port", type=_port, default=port, metavar="PORT", help="on 127.0.0.1 (default: %(default)s)")
@@ -66,9 +73,12 @@ def _up(given: argparse.Namespace, wanted: Sequence[Server]) -> int:
     running = launcher.find(given.state, _START_SECONDS)
     if running is not None:
         return _runs_already(running, given.state, wanted)
+    if given.kafka:
+        runtime.jars("kafka-broker")  # before the clock runs that a start is held against
     if given.detach:
         command = [sys.executable, "-m", "polyexpose_spark.local", "up", "--state", str(given.state)]
         command += [word for server in wanted for word in (server.option, str(server.port))]
+        command += ["--kafka"] if given.kafka else []
         code, said = launcher.start_detached(command, given.state)
         if code:
             sys.stderr.write(f"{said}\n")
@@ -104,11 +114,14 @@ def _listen_to_signals() -> Callable[[float], bool]:
 def _runs_already(running: Running, state: Path, wanted: Sequence[Server]) -> int:
     if not running.ready:
         raise TargetUnavailable(f"process {running.pid} starts them and is not done: see {state / 'log'}")
+    missing = [server.title for server in wanted if server.name not in running.ports]
+    if missing:
+        raise TargetUnavailable(f"they run already, without {missing[0]}: stop them first (down --state {state})")
     others = {server.option: port for server in wanted if (port := running.ports[server.name]) != server.port}
     if others:
         said = ", ".join(f"{option} {port}" for option, port in others.items())
         raise TargetUnavailable(f"they run already, with {said}: stop them first (down --state {state})")
-    _say(f"run already (process {running.pid})", wanted, state)
+    _say(f"run already (process {running.pid})", launcher.servers(running.ports), state)
     return ExitCode.DONE
 
 

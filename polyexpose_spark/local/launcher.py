@@ -25,8 +25,10 @@ from polyexpose_spark.errors import TargetFailed, TargetUnavailable
 from polyexpose_spark.local.held import Held, holder
 
 HOST = "127.0.0.1"
-PORTS = {"bigquery": 19050, "graphql": 19080, "pubsublite": 19060}
+PORTS = {"bigquery": 19050, "graphql": 19080, "pubsublite": 19060, "kafka": 19092}
 """The servers and the ports that stand in conf/profiles/local.yaml too, which is why they are fixed."""
+ON_REQUEST = frozenset({"kafka"})
+"""Started only where they are asked for: 0.4 GB of memory, and 43 MB to be fetched first."""
 _START_SECONDS = 60.0  # a cold file cache on a busy machine
 _STOP_SECONDS = 12.0  # a little more than a server gives itself to end in good order
 _ANSWER_SECONDS = 5.0
@@ -46,6 +48,8 @@ class Server:
     """The path that it answers with 200; None: it takes connections only when it can be used."""
     shown: tuple[tuple[str, str], ...]
     """What a user is told: (what it is, path)."""
+    scheme: str = "http://"
+    """What clients write before the address."""
 
     @property
     def option(self) -> str:
@@ -55,7 +59,7 @@ class Server:
     @property
     def url(self) -> str:
         """Return the address that clients are given."""
-        return f"http://{HOST}:{self.port}"
+        return f"{self.scheme}{HOST}:{self.port}"
 
     def is_healthy(self) -> bool:
         """Ask the server; never through a proxy."""
@@ -77,7 +81,7 @@ def servers(ports: Mapping[str, int]) -> tuple[Server, ...]:
     """Return the servers in the order in which they start; each may need those before it.
 
     Args:
-        ports: of each of PORTS.
+        ports: of each of PORTS; one that is left out is left out of the answer, too, if it is ON_REQUEST.
     """
     bigquery = Server(
         name="bigquery",
@@ -106,7 +110,19 @@ def servers(ports: Mapping[str, int]) -> tuple[Server, ...]:
         health=None,
         shown=(("Pub/Sub Lite", ""),),
     )
-    return bigquery, graphql, pubsublite
+    if "kafka" not in ports:
+        return bigquery, graphql, pubsublite
+    kafka = Server(
+        name="kafka",
+        title="Kafka broker",
+        port=ports["kafka"],
+        module="polyexpose_spark.local.kafka",
+        arguments=(),
+        health=None,
+        shown=(("Kafka", ""),),
+        scheme="",
+    )
+    return bigquery, graphql, pubsublite, kafka
 
 
 class Launcher:

@@ -274,3 +274,35 @@ def test_bad_options(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert said in done.stderr
     assert not (tmp_path / "none").exists()
+
+
+def test_kafka_is_started_where_it_is_asked_for(local: Local) -> None:
+    port = free_port()
+    up = local.run("up", "--detach", "--kafka", "--kafka-port", str(port))
+    assert (up.returncode, up.stderr) == (0, "")
+    assert f"  Kafka         127.0.0.1:{port}\n" in up.stdout
+    assert "Pub/Sub Lite server and Kafka broker run" in up.stdout
+    assert listens(port)
+    assert local.run("status").stdout == up.stdout
+    again = local.run("up", "--detach")
+    assert f"127.0.0.1:{port}" in again.stdout
+    assert local.run("down").stdout == "stopped\n"
+    assert not listens(port)
+    assert holder(local.state / "kafka.lock") is None
+
+
+def test_kafka_is_not_started_beside_those_that_run(local: Local) -> None:
+    assert local.run("up", "--detach").returncode == 0
+    late = local.run("up", "--detach", "--kafka", "--kafka-port", str(free_port()))
+    assert late.returncode == 5
+    assert "without Kafka broker: stop them first (down --state" in late.stderr
+
+
+def test_kill_of_the_launcher_ends_kafka(local: Local) -> None:
+    port = free_port()
+    assert local.run("up", "--detach", "--kafka", "--kafka-port", str(port)).returncode == 0
+    os.kill(local.pids()["launcher"], signal.SIGKILL)
+    end = time.monotonic() + 20
+    while listens(port) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not listens(port)
