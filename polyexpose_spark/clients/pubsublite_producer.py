@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pyarrow import RecordBatch
 
 _METHOD = "/google.cloud.pubsublite.v1.PublisherService/Publish"
+# gRPC's own pauses between connections grow to two minutes: longer than anybody waits here.
+_RECONNECT = (("grpc.initial_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 2000))
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 _BATCH_MESSAGES = 1000
@@ -61,13 +63,17 @@ def channel(host: str, plaintext: bool, anonymous: bool) -> Any:
 
     if plaintext:
         # A stand-in on this machine or in this cluster: no proxy leads there.
-        return grpc.insecure_channel(host, options=[("grpc.enable_http_proxy", 0)])
+        return grpc.insecure_channel(host, options=(*_RECONNECT, ("grpc.enable_http_proxy", 0)))
     from google.api_core import grpc_helpers
     from google.auth.credentials import AnonymousCredentials
 
     credentials = AnonymousCredentials() if anonymous else None  # type: ignore[no-untyped-call]
     return grpc_helpers.create_channel(
-        host, credentials=credentials, default_scopes=_SCOPES, default_host="pubsublite.googleapis.com"
+        host,
+        credentials=credentials,
+        default_scopes=_SCOPES,
+        default_host="pubsublite.googleapis.com",
+        options=_RECONNECT,
     )
 
 
@@ -267,9 +273,10 @@ class PubsubliteProducer:
         if code not in _PASSING:
             raise self._undelivered(reason, retry=False)
         self._attempts += 1
-        pause = random.uniform(0.5, 1.0) * min(0.1 * 2 ** (self._attempts - 1), 5.0)  # noqa: S311 (jitter)
-        if pause >= self._left:
+        if self._left <= 0:
             raise self._given_up(reason)
+        pause = random.uniform(0.5, 1.0) * min(0.1 * 2 ** (self._attempts - 1), 5.0)  # noqa: S311 (jitter)
+        pause = min(pause, self._left)
         time.sleep(pause)
         self._waited += pause
 
