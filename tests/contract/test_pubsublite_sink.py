@@ -31,9 +31,9 @@ from polyexpose_spark.clients.delivery import EVENT_COLUMNS, UNDELIVERED, Envelo
 from polyexpose_spark.clients.event_addresses import PubsubliteAddress
 from polyexpose_spark.clients.pubsublite import DEPRECATION, Deadlines, PubsubliteSink
 from polyexpose_spark.errors import ConfigError, Refused, TargetFailed, TargetUnavailable
-from tests import grpc_faults, servers
 from tests import pubsublite_clients as clients
-from tests.grpc_faults import Fault, Proxy
+from tests import servers, stream_faults
+from tests.stream_faults import Fault, Proxy
 
 # Whatever the official client leaves behind on its event loop is told to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -63,7 +63,7 @@ def name() -> str:
 
 @pytest.fixture
 def faulty(service: str) -> Iterator[Proxy]:
-    with grpc_faults.proxy(service, "Publish") as running:
+    with stream_faults.proxy(service, "Publish") as running:
         yield running
 
 
@@ -473,7 +473,7 @@ print(*to.sender(topic, Envelope("/products/x"), "batch")(pa.ipc.open_stream("ev
         "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(tmp_path / "ca.pem"),
         "GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "account.json"),
     }
-    with grpc_faults.proxy(service, "Publish", tls=grpc.ssl_server_credentials([(key, chain)])) as encrypted:
+    with stream_faults.proxy(service, "Publish", tls=grpc.ssl_server_credentials([(key, chain)])) as encrypted:
         command = [sys.executable, "-c", program, encrypted.address, name]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr[-2000:]
