@@ -1,8 +1,9 @@
-"""What `--mode gql` spends its time on for 336,776 flights, and its staging against Spark's own Parquet write.
+"""What `--mode gql` spends its time on for 336,776 flights, what an increment of 1 % does, staging against Spark's own.
 
 The run is timed from step to step, with this laptop's BigQuery server and engine in processes of their own. The staging
 writes the same rows as Spark's own `table(...).write.parquet(...)`, in turn, in one session, after a round of each that
-does not count.
+does not count; in pieces of the size that the port takes. The increment is what `copy: incremental` does after an
+UPDATE of every hundredth flight, all over the table; its bytes are told as a part of those of the full copy.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ from typing import Any
 import yaml
 
 from polyexpose_spark import app, sample
-from polyexpose_spark.ports.graphql_stage import Staging, staged
+from polyexpose_spark.ports.graphql_stage import Staging, split_bytes, staged
+from polyexpose_spark.receipt import Receipt
 from polyexpose_spark.workspace import Request, Workspace
 
 ROUNDS = 7
 FLIGHTS = Path(__file__).parents[1] / "conf/products/flights.odcs.yaml"
-SPLIT_BYTES = 64 << 20
+CHANGED = "UPDATE {table} SET arr_delay = arr_delay + 1, tailnum = reverse(tailnum) WHERE (flight * 7 + day) % 100 = 3"
 
 
 def measure() -> dict[str, Any]:
@@ -46,14 +48,7 @@ def measure() -> dict[str, Any]:
 
 
 def _measured(bigquery: str, engine: str) -> dict[str, Any]:
-    contract = yaml.safe_load(FLIGHTS.read_text())
-    port = {"property": "port", "vendor": "polyexpose", "value": {"mode": "gql"}}
-    address = {"server": "graphql", "type": "bigquery", "project": "bench", "dataset": "nyc"}
-    contract["servers"] = [
-        contract["servers"][0],
-        {**address, "roles": [{"role": "analyst"}], "customProperties": [port]},
-    ]
-    Path("flights.odcs.yaml").write_text(yaml.safe_dump(contract))
+    _write_contract("full", "nyc")
     settings = {
         "project": "bench",
         "endpoint": bigquery,
@@ -69,13 +64,13 @@ def _measured(bigquery: str, engine: str) -> dict[str, Any]:
     workspace = Workspace(request)
     sample.load(workspace.clients, lambda *_: None)
     rounds = _rounds(workspace)
-    told: dict[str, float] = {}
-    [receipt] = app.run(request, lambda name, _: told.setdefault(name.removeprefix("graphql."), time.monotonic()))
-    assert receipt.rows == 336_776, receipt.error
+    full, told = _exposed(request)
+    assert full.rows == 336_776, full.error
     began = time.monotonic()
     [again] = app.run(request)
     nothing = time.monotonic() - began
     assert again.outcome == "unchanged"
+    increment = _increment(workspace, request)
     workspace.clients.session().stop()
     parts = {
         "staging": ("staging", "staged"),
@@ -85,10 +80,60 @@ def _measured(bigquery: str, engine: str) -> dict[str, Any]:
         "in all": ("claimed", "released"),
     }
     return {
-        "rows": receipt.rows,
-        "seconds": {part: round(told[to] - told[since], 2) for part, (since, to) in parts.items()},
+        "rows": full.rows,
+        "seconds": _seconds(told, parts),
         "seconds with nothing to do": round(nothing, 2),
+        "increment": increment,
         **rounds,
+    }
+
+
+def _write_contract(copy: str, dataset: str) -> None:
+    contract = yaml.safe_load(FLIGHTS.read_text())
+    port = {"property": "port", "vendor": "polyexpose", "value": {"mode": "gql", "copy": copy}}
+    address = {"server": "graphql", "type": "bigquery", "project": "bench", "dataset": dataset}
+    contract["servers"] = [
+        contract["servers"][0],
+        {**address, "roles": [{"role": "analyst"}], "customProperties": [port]},
+    ]
+    Path("flights.odcs.yaml").write_text(yaml.safe_dump(contract))
+
+
+def _exposed(request: Request) -> tuple[Receipt, dict[str, float]]:
+    """Expose; return the receipt, and when each step was told."""
+    told: dict[str, float] = {}
+
+    def listen(name: str, _: str) -> None:
+        told.setdefault(name.removeprefix("graphql."), time.monotonic())
+
+    [receipt] = app.run(request, listen)
+    return receipt, told
+
+
+def _seconds(told: dict[str, float], parts: dict[str, tuple[str, str]]) -> dict[str, float]:
+    return {part: round(told[to] - told[since], 2) for part, (since, to) in parts.items()}
+
+
+def _increment(workspace: Workspace, request: Request) -> dict[str, Any]:
+    """Change the table and expose the change, after a full copy under the same contract."""
+    _write_contract("incremental", "nyc_incremental")
+    full, _ = _exposed(request)
+    [(product, _)] = workspace.ports
+    workspace.clients.session().sql(CHANGED.format(table=workspace.source(product)))
+    receipt, told = _exposed(request)
+    copied = receipt.details["copy"]
+    assert copied["how"] == "incremental", copied
+    parts = {
+        "changes staged": ("staging", "staged"),
+        "changes loaded": ("staged", "sent"),
+        "clone and merge": ("sent", "loaded"),
+        "in all": ("claimed", "released"),
+    }
+    return {
+        "rows changed": copied["updated"],
+        "part of the rows": round(copied["updated"] / 336_776, 4),
+        "part of the bytes of a full copy": round(receipt.bytes_written / full.bytes_written, 4),
+        "seconds": _seconds(told, parts),
     }
 
 
@@ -101,7 +146,7 @@ def _rounds(workspace: Workspace) -> dict[str, Any]:
     staging = Staging(workspace.clients.files(str(Path.cwd())), f"{Path.cwd()}/rounds")
 
     def stage() -> None:
-        staging.write(staged(served.rows(SPLIT_BYTES), exposure.columns), "staged")
+        staging.write(staged(served.rows(split_bytes(exposure.snapshot)), exposure.columns), "staged")
 
     def plainly() -> None:
         session.table(table).write.mode("overwrite").option("compression", "snappy").parquet(

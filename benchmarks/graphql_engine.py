@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.ports import free_port
+
 QUERIES = 500
 CLIENTS, EACH = 50, 20
 REQUESTS = 50_000
@@ -143,14 +145,14 @@ def _track(port: int) -> None:
 
 @contextmanager
 def _bigquery(folder: str) -> Iterator[str]:
-    port = _free_port()
+    port = free_port()
     with _server("polyexpose_spark.local.bigquery", port, "--state", f"{folder}/bigquery"):
         yield f"http://127.0.0.1:{port}"
 
 
 @contextmanager
 def _engine(folder: str, bigquery: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    port = _free_port()
+    port = free_port()
     arguments = ("--state", f"{folder}/engine", "--bigquery-endpoint", bigquery)
     with _server("polyexpose_spark.engine", port, *arguments) as process:
         yield process, port
@@ -169,12 +171,6 @@ def _server(module: str, port: int, *arguments: str) -> Iterator[subprocess.Pope
             yield process
         finally:
             process.terminate()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _resident(process: int) -> float:

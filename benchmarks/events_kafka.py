@@ -1,0 +1,129 @@
+"""Events to a real Kafka broker, against Spark's own Kafka sink.
+
+The same 1,000,000 messages: ours are made from the table (envelope, ids, JSON) and sent by producers on the executors;
+Spark's sink is given key, value and headers ready made, read from a table. Same compression, lingering and
+acknowledgements. In turn, after a round that does not count.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import event_tables
+from benchmarks.ports import free_port
+from polyexpose_spark import runtime
+from polyexpose_spark.local.kafka import Broker
+from polyexpose_spark.ports.event_text import EventText, Sent
+from polyexpose_spark.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+ROWS = 1_000_000
+ROUNDS = int(os.environ.get("ROUNDS", "5"))
+RAW = "lake.bench.raw"
+
+
+def measure() -> dict[str, Any]:
+    """Return rows a second of both, and the ratio of ours to Spark's."""
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        broker = Broker(free_port(), Path(folder) / "kafka", {"log.segment.delete.delay.ms": "1000"})
+        broker.start()
+        try:
+            return _measured(broker.address)
+        finally:
+            broker.stop()
+            os.chdir(before)
+
+
+def _measured(address: str) -> dict[str, Any]:
+    jars = ",".join(map(str, runtime.jars("bench-spark-kafka")))
+    settings = ("sink=kafka", f"kafka.bootstrap_servers={address}", "documents=documents")
+    workspace = event_tables.workspace(*(f"ports.events.{each}" for each in settings), spark={"spark.jars": jars})
+    session = workspace.clients.session()
+    event_tables.make(session, ROWS)
+    size = _prepare(session, workspace)
+    ours: list[float] = []
+    theirs: list[float] = []
+    for number in range(ROUNDS + 1):
+        seconds = _timed(lambda: event_tables.published(workspace))
+        event_tables.withdraw(workspace)
+        _make_topic(address)
+        reference = _timed(lambda: _spark_sink(session, address))
+        _drop_topic(address)
+        if number:
+            ours.append(seconds)
+            theirs.append(reference)
+    session.stop()
+    ratios = [there / here for here, there in zip(ours, theirs, strict=True)]
+    return {
+        "rows": ROWS,
+        "bytes per message": size,
+        "ours, rows/s": round(ROWS / median(ours)),
+        "Spark's Kafka sink, rows/s": round(ROWS / median(theirs)),
+        "ratio": round(median(ratios), 2),
+        "rounds": ROUNDS,
+    }
+
+
+def _timed(run: Callable[[], object]) -> float:
+    began = time.monotonic()
+    run()
+    return time.monotonic() - began
+
+
+def _prepare(session: SparkSession, workspace: Workspace) -> int:
+    """Keep the messages that ours are in a table; return their size in bytes."""
+    from pyspark.sql import functions as F
+
+    [(product, _)] = workspace.ports
+    exposure = workspace.prepare(product).exposure
+    text = EventText(exposure, 0, False)
+    rows = text.rows(session.table(event_tables.TABLE), exposure.snapshot)
+    events = text.of(rows, [Sent(exposure.snapshot, 0, 1)])
+    said = {
+        "ce_specversion": F.lit("1.0"),
+        "ce_source": F.lit("/products/orders"),
+        "ce_id": F.col("id"),
+        "ce_type": F.col("type"),
+        "ce_time": F.col("time"),
+        "ce_sequence": F.col("sequence"),
+        "content-type": F.lit("application/json"),
+        "ce_partitionkey": F.col("key"),
+    }
+    headers = [F.struct(F.lit(name).alias("key"), value.cast("binary").alias("value")) for name, value in said.items()]
+    raw = events.select(
+        F.col("key").cast("binary").alias("key"), F.col("value").cast("binary"), F.array(*headers).alias("headers")
+    )
+    raw.writeTo(RAW).create()
+    size = sum((F.octet_length(F.lit(name)) + F.octet_length(value) for name, value in said.items()), F.lit(0))
+    found = events.select(F.avg(F.octet_length("key") + F.octet_length("value") + size)).first()
+    return round(found[0]) if found else 0
+
+
+def _spark_sink(session: SparkSession, address: str) -> None:
+    options = {"bootstrap.servers": address, "compression.type": "lz4", "linger.ms": "20", "acks": "all"}
+    writer = session.table(RAW).write.format("kafka").option("topic", "raw").option("includeHeaders", True)
+    writer.options(**{f"kafka.{name}": value for name, value in options.items()}).save()
+
+
+def _make_topic(address: str) -> None:
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    admin = AdminClient({"bootstrap.servers": address})
+    admin.create_topics([NewTopic("raw", 4, 1)])["raw"].result(20)
+
+
+def _drop_topic(address: str) -> None:
+    from confluent_kafka.admin import AdminClient
+
+    admin = AdminClient({"bootstrap.servers": address})
+    admin.delete_topics(["raw"])["raw"].result(20)
