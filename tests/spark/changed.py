@@ -130,7 +130,7 @@ class Changing:
         )
 
     def _rows(self, snapshot_id: int) -> DataFrame:
-        return self.spark.read.option("snapshot-id", str(snapshot_id)).table(self.name)
+        return self.spark.sql(f"SELECT * FROM {self.name} VERSION AS OF {snapshot_id}")
 
 
 def ops(told: Iterable[Row]) -> list[tuple[Any, ...]]:
