@@ -52,6 +52,7 @@ class Changing:
         self.spark, self.catalog, self.namespace = spark, Catalog(config.catalog), namespace
         self.identifier = (namespace, "t")
         self.name = snapshot.quoted("lake", self.identifier)
+        self._states: dict[tuple[int, int], Counter[str]] = {}
 
     def sql(self, *statements: str) -> int:
         """Run SQL with $t for the table and $n for its name to procedures; return the current snapshot's id."""
@@ -108,6 +109,12 @@ class Changing:
 
     def state(self, snapshot_id: int, schema_of: int) -> Counter[str]:
         """Return the rows of a snapshot, as Spark reads them, in the columns of another one, found by field id."""
+        wanted = (snapshot_id, schema_of)
+        if wanted not in self._states:
+            self._states[wanted] = self._state(*wanted)
+        return self._states[wanted]
+
+    def _state(self, snapshot_id: int, schema_of: int) -> Counter[str]:
         from pyspark.sql import functions as F
 
         table = self.table
