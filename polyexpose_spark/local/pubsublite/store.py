@@ -46,7 +46,11 @@ class Store:
         self._db = sqlite3.connect(folder / "pubsublite.db", isolation_level=None, timeout=1.0)
         # One process at a time; a write that was answered survives its end, though not that of the machine.
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        self._db.execute("PRAGMA journal_mode = WAL")
+        try:
+            self._db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            self._db.close()
+            raise OSError(f"another process has {folder} ({error})") from error
         self._db.execute("PRAGMA synchronous = OFF")
         self._db.executescript(_TABLES)
         self._ids: dict[tuple[Kind, str], int] = {}
