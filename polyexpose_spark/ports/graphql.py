@@ -44,7 +44,7 @@ from polyexpose_spark.ports.base import (
 )
 from polyexpose_spark.ports.graphql_increment import CHANGES, Increment, fingerprint, no_key
 from polyexpose_spark.ports.graphql_settings import GraphqlAddresses, GraphqlSettings
-from polyexpose_spark.ports.graphql_stage import Staging, staged
+from polyexpose_spark.ports.graphql_stage import Staging, split_bytes, staged
 from polyexpose_spark.ports.graphql_tracking import publication, source_of
 from polyexpose_spark.position import Position
 from polyexpose_spark.product import DataProduct
@@ -55,9 +55,6 @@ SNAPSHOT = "polyexpose_snapshot"
 DIGEST = "polyexpose_digest"
 LAYOUT = "polyexpose_layout"
 
-# Pieces of data files that one task stages: small enough that a small table keeps several cores busy, large enough that
-# one load job (10,000 files at most; BigQuery, "Quotas") takes tables of well over 100 GB.
-_SPLIT_BYTES = 16 << 20
 _TEXT_LOSES = "LIST and MAP are JSON text: no filter on what is inside"
 
 
@@ -322,7 +319,9 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
     def _load(self, plan: Plan, spec: TableSpec, served: Served, staging: Staging, step: StepListener) -> Loaded:
         """Load all rows."""
         step("gql.staging", staging.folder)
-        rows = staging.write(staged(served.rows(_SPLIT_BYTES), plan.exposure.columns), plan.digest)["rows"]
+        rows = staging.write(
+            staged(served.rows(split_bytes(plan.exposure.snapshot)), plan.exposure.columns), plan.digest
+        )["rows"]
         files = staging.files_of(plan.digest)
         step("gql.staged", f"{rows:,} rows in {len(files)} files")
         loaded = self._bigquery.load_parquet(plan.digest, [each.path for each in files], spec)

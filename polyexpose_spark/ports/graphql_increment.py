@@ -155,6 +155,7 @@ class Increment:
             counted = self.staging.write(
                 staged_changes(changed, self.columns),
                 self.digest,
+                "zstd",
                 inserted=F.count_if(op == "insert"),
                 updated=F.count_if(op == "update"),
                 deleted=F.count_if(op == "delete"),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from polyexpose_spark.catalog import Snapshot
 from polyexpose_spark.clients import Files, StoredFile
 from polyexpose_spark.clients.bigquery_tables import OPERATION
 from polyexpose_spark.logical import ColumnType, LogicalType
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
     from pyspark.sql import Column as Expression
     from pyspark.sql import DataFrame
 
+# Small enough that a small table keeps several cores busy to the end.
+_SMALLEST_SPLIT = 8 << 20
+# A load job takes 10,000 files. Source: BigQuery, "Quotas". Half of it, since pieces are not filled to the brim.
+_MOST_SPLITS = 5_000
+
+
+def split_bytes(snapshot: Snapshot) -> int:
+    """Return the size of the pieces of data files that one task stages; every piece becomes a file."""
+    return max(_SMALLEST_SPLIT, (snapshot.bytes or 0) // _MOST_SPLITS)
+
 
 @dataclass(frozen=True)
 class Staging:
@@ -26,12 +37,13 @@ class Staging:
     files: Files
     folder: str
 
-    def write(self, rows: DataFrame, digest: str, **counted: Expression) -> dict[str, int]:
+    def write(self, rows: DataFrame, digest: str, compression: str = "snappy", **counted: Expression) -> dict[str, int]:
         """Write the rows; return how many there were, as `rows`, and what else was to be counted.
 
         Args:
             rows: as they are loaded.
             digest: names the folder.
+            compression: of Parquet; one that BigQuery reads.
             counted: aggregates over the rows that are whole numbers.
         """
         from pyspark.sql import Observation
@@ -40,7 +52,7 @@ class Staging:
         seen = Observation()
         counts = {"rows": F.count(F.lit(1)), **counted}
         observed = rows.observe(seen, *(each.alias(name) for name, each in counts.items()))
-        observed.write.mode("overwrite").option("compression", "snappy").parquet(f"{self.folder}/{digest}")
+        observed.write.mode("overwrite").option("compression", compression).parquet(f"{self.folder}/{digest}")
         return {name: int(seen.get[name]) for name in counts}
 
     def files_of(self, digest: str) -> tuple[StoredFile, ...]:
@@ -73,7 +85,12 @@ def staged_changes(changed: DataFrame, columns: tuple[Column, ...]) -> DataFrame
     cells = {each.name: after.getField(each.name) for each in columns}
     for each in primary_key(columns):
         cells[each.name] = F.when(F.col("op") == "delete", before.getField(each.name)).otherwise(cells[each.name])
-    return changed.select(F.col("op").alias(OPERATION), *_cells(columns, cells))
+    rows = changed.select(F.col("op").alias(OPERATION), *_cells(columns, cells))
+    # In as few files as their size asks for, and in order: a few thousand rows in many files take twice the bytes.
+    names = graphql_schema.legal_names([each.name for each in columns], "")
+    return rows.hint("rebalance").sortWithinPartitions(
+        *(quoted_name(names[each.name]) for each in primary_key(columns))
+    )
 
 
 def _cells(columns: tuple[Column, ...], values: Mapping[str, Expression]) -> list[Expression]:
