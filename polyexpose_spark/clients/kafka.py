@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from polyexpose_spark.clients import Topic, TopicSettings, delivery, kafka_producer, secrets
 from polyexpose_spark.clients.delivery import Envelope
 from polyexpose_spark.clients.event_addresses import KafkaAddress
-from polyexpose_spark.clients.kafka_producer import LASTING, KafkaSender, google_token, is_no_login
-from polyexpose_spark.errors import PolyexposeError, TargetFailed, TargetUnavailable
+from polyexpose_spark.clients.kafka_producer import LASTING, KafkaSender, google_token, is_refusal, no_google_token
+from polyexpose_spark.errors import ConfigError, PolyexposeError, TargetFailed, TargetUnavailable
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError
@@ -170,6 +171,10 @@ class KafkaSink:
             conf["sasl.username"] = given.sasl_username
             conf["sasl.password"] = secrets.resolve(given.sasl_password)
         if given.ssl_ca_location is not None:
+            if not Path(given.ssl_ca_location).is_file():
+                raise ConfigError(
+                    f"{self.address}: ssl_ca_location: {given.ssl_ca_location} is no file on this machine"
+                )
             conf["ssl.ca.location"] = given.ssl_ca_location
         return conf
 
@@ -178,9 +183,12 @@ class KafkaSink:
             from confluent_kafka import KafkaException
             from confluent_kafka.admin import AdminClient
 
-            conf = {**self._connection(), "error_cb": self._on_error}
+            conf = {**self._connection(), "error_cb": self._on_error, "log_level": 2}
             if self._by_google():
                 conf["oauth_cb"] = google_token
+                if (reason := no_google_token()) is not None:
+                    kind = TargetUnavailable if reason[1] else TargetFailed
+                    raise kind(f"{self.address}: {reason[0]}")
             try:
                 self._admin = AdminClient(conf, logger=_log)
             except KafkaException as error:
@@ -188,6 +196,7 @@ class KafkaSink:
         return self._admin
 
     def _on_error(self, error: KafkaError) -> None:
+        _log.debug("%s: %s", self.address, error.str())
         self._troubles.append(error)
 
     def _answer(self, asked: Future[T], but_for: str) -> T | None:
@@ -199,7 +208,7 @@ class KafkaSink:
         while not asked.done():
             self._client().poll(0.05)
             # What stands in the way of a connection does not come as an answer.
-            if (refused := next(filter(is_no_login, self._troubles), None)) is not None:
+            if (refused := next(filter(is_refusal, self._troubles), None)) is not None:
                 raise self._error(refused)
             if time.monotonic() > deadline:
                 raise TargetUnavailable(f"{self.address}: no answer within {self._deadlines.call:.0f} s")

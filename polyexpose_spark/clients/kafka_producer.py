@@ -51,6 +51,7 @@ LASTING = frozenset(
         "INVALID_REPLICATION_FACTOR",
         "TOPIC_DELETION_DISABLED",
         "_AUTHENTICATION",
+        "_SSL",
         "_UNKNOWN_TOPIC",
         "_UNKNOWN_PARTITION",
         "_INVALID_ARG",
@@ -97,6 +98,7 @@ class KafkaProducer:
             **sender.conf,
             # Without end: an event that timed out alone would be passed by those behind it. Stalls sets the end.
             "message.timeout.ms": 0,
+            "log_level": 2,  # error_cb has what matters, once and not at every attempt
             "statistics.interval.ms": max(round(sender.delivery_s * 100), 100),
             "delivery.report.only.error": True,
             "error_cb": self._on_error,
@@ -105,6 +107,8 @@ class KafkaProducer:
         }
         if sender.google_tokens:
             conf["oauth_cb"] = google_token
+            if (reason := no_google_token()) is not None:
+                raise Undelivered(self._address, None, None, *reason)
         if not _log.handlers:
             _log.addHandler(logging.NullHandler())  # a worker in which nobody configured logging has nobody to tell
         try:
@@ -171,9 +175,10 @@ class KafkaProducer:
             self._first = self._undelivered(error, message.partition(), text)
 
     def _on_error(self, error: KafkaError) -> None:
+        _log.debug("%s: %s", self._address, error.str())
         self._last_trouble = error.str()
         # librdkafka would go on trying until message.timeout.ms.
-        if self._first is None and is_no_login(error):
+        if self._first is None and is_refusal(error):
             self._first = self._undelivered(error, None, None)
 
     def _on_statistics(self, text: str) -> None:
@@ -226,9 +231,18 @@ def _constant_headers(envelope: Envelope) -> tuple[list[tuple[str, bytes]], tupl
     return constant, ("content-type", envelope.content_type.encode())
 
 
-def is_no_login(error: KafkaError) -> bool:
-    """Say whether the broker refused the login; a broker that stops in the middle of one looks alike."""
-    return error.name() in ("_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED") and "isconnected" not in error.str()
+def is_refusal(error: KafkaError) -> bool:
+    """Say whether a connection fails for good: a login that was refused, a certificate that is not trusted.
+
+    librdkafka goes on trying. A broker that stops in the middle of a login looks alike, and so does a token that could
+    not be renewed while the old one holds.
+    """
+    text = error.str()
+    if error.name() == "_SSL":
+        return "certificate verify failed" in text
+    if error.name() not in ("_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED"):
+        return False
+    return "isconnected" not in text and "Failed to acquire" not in text
 
 
 def google_token(_: str) -> tuple[str, float]:
@@ -237,6 +251,20 @@ def google_token(_: str) -> tuple[str, float]:
 
     credentials, _project = google.auth.default(scopes=[_SCOPE])
     return token_of(credentials)
+
+
+def no_google_token() -> tuple[str, bool] | None:
+    """Return why there is no token, and whether there may be one later; None: there is one.
+
+    Asked before a client is made: librdkafka only says that none came.
+    """
+    from google.auth.exceptions import GoogleAuthError
+
+    try:
+        google_token("")
+    except (GoogleAuthError, ValueError) as error:
+        return f"no token of Google: {error}", bool(getattr(error, "retryable", False))
+    return None
 
 
 def token_of(credentials: Any) -> tuple[str, float]:

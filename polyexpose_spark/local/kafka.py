@@ -70,8 +70,10 @@ class Broker:
         """Start it, and return when it answers.
 
         Raises:
-            ConfigError: no Java. TargetFailed: it ended. TargetUnavailable: no jars, or no answer in time.
+            ConfigError: no Java. TargetFailed: it ended.
+            TargetUnavailable: the port is taken, the jars cannot be fetched, or no answer in time.
         """
+        self._check_port()
         classes = str(runtime.jars("kafka-broker")[0].parent / "*")
         java = str(runtime.java_home() / "bin" / "java")
         self._state.mkdir(parents=True, exist_ok=True)
@@ -117,6 +119,15 @@ class Broker:
                 os.killpg(self._process.pid, signal.SIGKILL)  # the shell leads the session that Java is in
             self._process.wait()
             self._process = None
+
+    def _check_port(self) -> None:
+        # Kafka would start, say so in its log and end.
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that ended a moment ago
+            try:
+                probe.bind((HOST, self.port))
+            except OSError as error:
+                raise TargetUnavailable(f"port {self.port} is taken by another program ({error.strerror})") from None
 
     def _format(self, tool: list[str], properties: Path) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
