@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="FILE|DIR",
-        help="contract file, or a folder of *.odcs.yaml (repeatable)",
+        help="contract file, or a folder of *.odcs.yaml; local or gs:// (repeatable)",
     )
     what.add_argument(
         "--ports", metavar="MODES", help=f"with all, plan, status: only these, for example {','.join(PORTS)}"

@@ -88,6 +88,16 @@ class StateConfig(Strict):
     location: Location | None = None
 
 
+class GcsConfig(Strict):
+    """Google Cloud Storage, where a location is a gs:// address."""
+
+    project: str | None = None
+    """Pays for the requests (quota project); none: as the credentials say."""
+    endpoint: str | None = None
+    """Address of another server of its API; none: Google's own."""
+    credentials: Literal["application_default", "anonymous"] = "application_default"
+
+
 class Config(Strict):
     """Everything that belongs to an environment; ``ports`` holds one block per mode, checked by the port's model."""
 
@@ -95,6 +105,7 @@ class Config(Strict):
     """Picks among the contract's servers[]: a server of another environment is left out."""
     catalog: CatalogConfig
     state: StateConfig = StateConfig()
+    gcs: GcsConfig = GcsConfig()
     spark: SparkConfig = SparkConfig()
     ports: Mapping[str, Mapping[str, Any]] = {}
 

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from polyexpose_spark import documents, logical, odcs
 from polyexpose_spark.documents import Document
-from polyexpose_spark.errors import ConfigError, Problem
+from polyexpose_spark.errors import ConfigError, Problem, Refused
 from polyexpose_spark.logical import ColumnType, LogicalType
+
+if TYPE_CHECKING:
+    from polyexpose_spark.clients import Files
+
+_ENDING = ".odcs.yaml"
 
 
 @dataclass(frozen=True)
@@ -117,18 +122,28 @@ class DataProduct:
 
 
 def load(
-    paths: Sequence[str], port_models: Mapping[str, type[BaseModel]], environment: str | None
+    paths: Sequence[str],
+    port_models: Mapping[str, type[BaseModel]],
+    environment: str | None,
+    files: Callable[[str], Files],
 ) -> tuple[DataProduct, ...]:
     """Read every contract named, a folder standing for its `*.odcs.yaml` files.
 
+    Args:
+        paths: local paths, or addresses; an address is of a folder where it does not end in `.yaml` or `.yml`.
+        port_models: mode -> model of what a contract may say about that port.
+        environment: picks among `servers[]`.
+        files: address -> the client that reads there.
+
     Raises:
         ConfigError: every problem of every file, each with file, line, key and what is allowed.
+        TargetFailed, TargetUnavailable: an address cannot be read.
     """
     problems: list[Problem] = []
     products: list[DataProduct] = []
-    for path in _files(paths):
+    for path in _files(paths, files):
         try:
-            products.append(_product(_document(path), port_models, environment))
+            products.append(_product(_document(path, files), port_models, environment))
         except ConfigError as error:
             problems += error.problems
     seen: dict[str, str] = {}
@@ -158,25 +173,47 @@ def by_reference(products: Sequence[DataProduct]) -> tuple[DataProduct, ...]:
     return tuple(ordered.values())
 
 
-def _files(paths: Sequence[str]) -> Iterator[str]:
-    for path in paths:
-        if "://" in path:
-            raise ConfigError([Problem("--product", 0, "", f"{path}: only local files and folders are read so far")])
-        if not Path(path).is_dir():
+def _files(paths: Sequence[str], files: Callable[[str], Files]) -> Iterator[str]:
+    for path in (each.removeprefix("file://") for each in paths):
+        if path.endswith((".yaml", ".yml")) if "://" in path else not Path(path).is_dir():
             yield path
             continue
-        found = sorted(str(file) for file in Path(path).glob("*.odcs.yaml"))
+        found = _in_folder(path, files)
         if not found:
-            raise ConfigError([Problem("--product", 0, "", f"{path}: no *.odcs.yaml file in this folder")])
+            raise ConfigError([Problem("--product", 0, "", f"{path}: no *{_ENDING} file in this folder")])
         yield from found
 
 
-def _document(path: str) -> Document:
+def _in_folder(path: str, files: Callable[[str], Files]) -> list[str]:
+    if "://" not in path:
+        return sorted(str(file) for file in Path(path).glob(f"*{_ENDING}"))
+    folder = path.rstrip("/")
+    stored = (each.path for each in _client(path, files).list(f"{folder}/"))
+    return [each for each in stored if each.endswith(_ENDING) and each.rpartition("/")[0] == folder]
+
+
+def _client(path: str, files: Callable[[str], Files]) -> Files:
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        return files(path)
+    except Refused as error:
+        raise ConfigError([Problem("--product", 0, "", str(error))]) from None
+
+
+def _document(path: str, files: Callable[[str], Files]) -> Document:
+    try:
+        data = _bytes(path, files)
+        return documents.parse(data.decode("utf-8"), path)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([Problem(path, 0, "", f"cannot be read: {error}")]) from None
-    return documents.parse(text, path)
+
+
+def _bytes(path: str, files: Callable[[str], Files]) -> bytes:
+    if "://" not in path:
+        return Path(path).read_bytes()
+    found = _client(path, files).read(path)
+    if found is None:
+        raise FileNotFoundError("there is no such object")
+    return found[0]
 
 
 def _product(document: Document, port_models: Mapping[str, type[BaseModel]], environment: str | None) -> DataProduct:

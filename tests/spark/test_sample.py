@@ -72,7 +72,7 @@ def test_a_second_load_needs_no_session_and_writes_nothing(config: Config) -> No
 @pytest.mark.usefixtures("loaded")
 def test_every_table_keeps_its_contract(config: Config) -> None:
     catalog = Catalog(config.catalog)
-    products = product.load([str(CONTRACTS)], settings_models(), config.environment)
+    products = product.load([str(CONTRACTS)], settings_models(), config.environment, pytest.fail)
     assert {each.source for each in products} == set(ROWS)
     for each in products:
         table = catalog.table(each.table)
@@ -86,7 +86,7 @@ def test_every_table_keeps_its_contract(config: Config) -> None:
 @pytest.mark.spark
 @pytest.mark.usefixtures("loaded")
 def test_keys_are_unique(spark: SparkSession, config: Config) -> None:
-    for each in product.load([str(CONTRACTS)], settings_models(), config.environment):
+    for each in product.load([str(CONTRACTS)], settings_models(), config.environment, pytest.fail):
         keys = [column.name for column in each.properties if column.primary_key]
         sql = f"SELECT count(*) AS n, count(DISTINCT {', '.join(keys)}) AS k FROM lake.{each.source}"
         assert answer(spark, sql) == [{"n": ROWS[each.source], "k": ROWS[each.source]}]

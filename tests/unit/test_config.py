@@ -48,7 +48,7 @@ def test_all_problems_at_once_each_with_file_line_key_and_what_is_allowed(tmp_pa
         in found
     )
     assert any(line.startswith(f"{file}:4: spark.provision: ") and "perhaps" in line for line in found)
-    assert f"{file}:6: nonsense: unknown key; known keys: catalog, environment, ports, spark, state" in found
+    assert f"{file}:6: nonsense: unknown key; known keys: catalog, environment, gcs, ports, spark, state" in found
     assert any(line.startswith("--set catalog.jdbc: catalog.jdbc: unknown key") for line in found)
 
 

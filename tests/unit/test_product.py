@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from polyexpose_spark import contract, logical, policy, product
+from polyexpose_spark.clients import Files
 from polyexpose_spark.errors import ConfigError, ExitCode, Refused
 from polyexpose_spark.logical import Field
 from polyexpose_spark.product import DataProduct
@@ -41,10 +42,14 @@ servers:
 """
 
 
+def no_address(path: str) -> Files:
+    raise AssertionError(f"{path} is a local path")
+
+
 def load(folder: Path, text: str, environment: str | None = "local") -> DataProduct:
     file = folder / "orders.odcs.yaml"
     file.write_text(text)
-    [found] = product.load([str(file)], settings_models(), environment)
+    [found] = product.load([str(file)], settings_models(), environment, no_address)
     return found
 
 
@@ -126,12 +131,12 @@ def test_two_files_with_one_id(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / f"{name}.odcs.yaml").write_text(HEAD + COLUMNS + SERVERS)
     with pytest.raises(ConfigError, match="is also the id of"):
-        product.load([str(tmp_path)], settings_models(), None)
+        product.load([str(tmp_path)], settings_models(), None, no_address)
 
 
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no \*.odcs.yaml file"):
-        product.load([str(tmp_path)], settings_models(), None)
+        product.load([str(tmp_path)], settings_models(), None, no_address)
 
 
 def test_policies_are_refused_until_they_are_built(tmp_path: Path) -> None:
@@ -245,5 +250,5 @@ def test_a_product_comes_after_those_it_refers_to(tmp_path: Path) -> None:
         .replace("id: orders", "id: air")
         .replace("name: orders", "name: airlines")
     )
-    found = product.load([str(tmp_path)], settings_models(), None)
+    found = product.load([str(tmp_path)], settings_models(), None, no_address)
     assert [each.id for each in found] == ["air", "orders"]
