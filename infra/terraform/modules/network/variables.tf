@@ -1,0 +1,38 @@
+variable "project" {
+  description = "Id of the project that everything is made in."
+  type        = string
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project))
+    error_message = "project is a project id: 6 to 30 lower-case letters, digits and hyphens, beginning with a letter."
+  }
+}
+
+variable "name" {
+  description = "Prefix of every name, so that several environments fit in one project."
+  type        = string
+  default     = "polyexpose"
+  validation {
+    # Ids of service accounts end at 30 characters; the longest ending here is -hasura-reader.
+    condition     = can(regex("^[a-z][a-z0-9-]{1,14}[a-z0-9]$", var.name))
+    error_message = "name has 3 to 16 lower-case letters, digits and hyphens, beginning with a letter."
+  }
+}
+
+variable "region" {
+  description = "Region of everything that has one, as europe-west1."
+  type        = string
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]{1,2}$", var.region))
+    error_message = "region is the name of one region, as europe-west1; not a zone and not a multi-region."
+  }
+}
+
+variable "subnet_range" {
+  description = "Addresses of the subnet, for clusters, Kafka's endpoints and Cloud Run's way into the network."
+  type        = string
+  default     = "10.10.0.0/20"
+  validation {
+    condition     = can(cidrhost(var.subnet_range, 0))
+    error_message = "subnet_range is a range of addresses, as 10.10.0.0/20."
+  }
+}

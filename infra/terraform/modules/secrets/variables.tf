@@ -1,0 +1,67 @@
+variable "project" {
+  description = "Id of the project that everything is made in."
+  type        = string
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project))
+    error_message = "project is a project id: 6 to 30 lower-case letters, digits and hyphens, beginning with a letter."
+  }
+}
+
+variable "name" {
+  description = "Prefix of every name, so that several environments fit in one project."
+  type        = string
+  default     = "polyexpose"
+  validation {
+    # Ids of service accounts end at 30 characters; the longest ending here is -hasura-reader.
+    condition     = can(regex("^[a-z][a-z0-9-]{1,14}[a-z0-9]$", var.name))
+    error_message = "name has 3 to 16 lower-case letters, digits and hyphens, beginning with a letter."
+  }
+}
+
+variable "region" {
+  description = "Region of everything that has one, as europe-west1."
+  type        = string
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]{1,2}$", var.region))
+    error_message = "region is the name of one region, as europe-west1; not a zone and not a multi-region."
+  }
+}
+
+variable "labels" {
+  description = "Labels of everything that takes labels."
+  type        = map(string)
+  default     = {}
+  validation {
+    condition = length(var.labels) <= 64 && alltrue([
+      for key, value in var.labels :
+      can(regex("^[a-z][a-z0-9_-]{0,62}$", key)) && can(regex("^[a-z0-9_-]{0,63}$", value))
+    ])
+    error_message = "labels: at most 64; keys and values of lower-case letters, digits, _ and -, up to 63 characters, keys beginning with a letter."
+  }
+}
+
+variable "kms_key" {
+  description = "Key of Cloud KMS for data at rest (module encryption lets the services use it); null: Google's own keys."
+  type        = string
+  default     = null
+  validation {
+    condition = var.kms_key == null ? true : (
+      can(regex("^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$", var.kms_key)) &&
+      try(split("/", var.kms_key)[3], "") == var.region
+    )
+    error_message = "kms_key is projects/P/locations/REGION/keyRings/R/cryptoKeys/K, in the same region as what it encrypts."
+  }
+}
+
+variable "readers" {
+  description = "Secret to who reads it: label to member. A secret without a reader is made all the same."
+  type        = map(map(string))
+  validation {
+    condition     = alltrue([for secret in keys(var.readers) : can(regex("^[a-z][a-z0-9-]{1,60}$", secret))])
+    error_message = "readers: names of secrets have lower-case letters, digits and hyphens."
+  }
+  validation {
+    condition     = alltrue(flatten([for members in values(var.readers) : [for member in values(members) : !can(regex("^all", member))]]))
+    error_message = "readers: never allUsers or allAuthenticatedUsers."
+  }
+}
