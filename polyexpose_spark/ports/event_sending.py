@@ -86,7 +86,6 @@ class Outbox:
         said = ", ".join(str(each.snapshot.id) for each in sent[:3]) + (" ..." if len(sent) > 3 else "")
         self.step("events.sent", f"{count:,} events of snapshot {said} ({count / seconds:,.0f}/s)")
 
-
     def _refuse_large(self, events: DataFrame) -> None:
         """End a stream before several commits at once, if one of their events may be larger than the topic takes.
 

@@ -128,13 +128,13 @@ class Events:
         assert receipt.error is None, receipt.error
         return receipt
 
-    def replica(self) -> Replica:
-        """Read the whole topic into a copy of the table."""
-        return Replica().apply(self.bus.messages(self.topic))
+    def replica(self, count: int = 1) -> Replica:
+        """Read the whole topic, so many messages at least, into a copy of the table."""
+        return Replica().apply(self.bus.messages(self.topic, count))
 
-    def assert_same(self) -> Replica:
+    def assert_same(self, count: int = 1) -> Replica:
         """Fail unless the topic gives the table as it is now; nothing lost, nothing twice but with equal ids."""
-        replica = self.replica()
+        replica = self.replica(count)
         found, expected = replica.rows, self.rows()
         assert found.keys() == expected.keys()
         for key, row in expected.items():
