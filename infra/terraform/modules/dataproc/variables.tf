@@ -52,3 +52,78 @@ variable "kms_key" {
     error_message = "kms_key is projects/P/locations/REGION/keyRings/R/cryptoKeys/K, in the same region as what it encrypts."
   }
 }
+
+variable "image" {
+  description = "Line of the cluster image: 2.3 (Spark 3.5, Java 11) or 3.0 (Spark 4.1, Java 21)."
+  type        = string
+  default     = "2.3"
+  validation {
+    condition     = contains(["2.3", "3.0"], var.image)
+    error_message = "image is 2.3 or 3.0: 2.2 is out of support since 2026-09-30."
+  }
+}
+
+variable "runner" {
+  description = "Address of the service account that the machines run as."
+  type        = string
+}
+
+variable "code_bucket" {
+  description = "Bucket with polyexpose/main.py and polyexpose/polyexpose_spark.zip (make wheel), and with the contracts."
+  type        = string
+}
+
+variable "staging_bucket" {
+  description = "Bucket for what a cluster keeps: job output, temporary files."
+  type        = string
+}
+
+variable "environment" {
+  description = "Addresses of this environment, as YAML: it comes after conf/profiles/gcp.yaml and wins."
+  type        = string
+  validation {
+    condition     = can(keys(yamldecode(var.environment)))
+    error_message = "environment is a YAML document with keys, as of yamlencode()."
+  }
+}
+
+variable "subnet" {
+  description = "Subnet of the machines, with Private Google Access; they have no public addresses."
+  type        = string
+}
+
+variable "tags" {
+  description = "Network tags of the machines: what lets them talk to each other."
+  type        = list(string)
+}
+
+variable "machine_type" {
+  description = "Machine type of the master and of the workers."
+  type        = string
+  default     = "n2-standard-4"
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9]*-[a-z0-9-]+$", var.machine_type))
+    error_message = "machine_type is as n2-standard-4."
+  }
+}
+
+variable "max_workers" {
+  description = "Most workers; 2 are there from the start."
+  type        = number
+  default     = 8
+  validation {
+    condition     = var.max_workers >= 2 && floor(var.max_workers) == var.max_workers
+    error_message = "max_workers is a whole number, 2 or more."
+  }
+}
+
+variable "timeout_hours" {
+  description = "Hours after which a run is cancelled, and its cluster deleted."
+  type        = number
+  default     = 6
+  validation {
+    # The API takes 10 minutes to 24 hours.
+    condition     = var.timeout_hours >= 1 && var.timeout_hours <= 24
+    error_message = "timeout_hours is 1 to 24."
+  }
+}

@@ -52,3 +52,87 @@ variable "kms_key" {
     error_message = "kms_key is projects/P/locations/REGION/keyRings/R/cryptoKeys/K, in the same region as what it encrypts."
   }
 }
+
+variable "image" {
+  description = "Image of Hasura v2, a long-term support line, pinned by digest; a mirror's address may stand before it."
+  type        = string
+  default     = "hasura/graphql-engine:v2.50.3@sha256:521ace33b50ce9e65e7dc28e2c3311ae75ab8889c514510c647d486243ee0168"
+  validation {
+    # v3 has no metadata API that tables could be tracked by; of v2, 2.45 and 2.50 are supported.
+    condition     = can(regex("(^|/)hasura/graphql-engine:v2\\.(45|50)\\.[0-9]+[a-z.-]*@sha256:[0-9a-f]{64}$", var.image))
+    error_message = "image is [MIRROR/]hasura/graphql-engine:v2.50.N@sha256:DIGEST (or v2.45.N)."
+  }
+}
+
+variable "account" {
+  description = "Address of the service account that Hasura runs as."
+  type        = string
+}
+
+variable "secrets" {
+  description = "Ids in Secret Manager of admin_secret, database_url, jwt_secret and bigquery_key; each needs a value before Hasura can start."
+  type = object({
+    admin_secret = string
+    database_url = string
+    jwt_secret   = string
+    bigquery_key = string
+  })
+}
+
+variable "network" {
+  description = "Network in which Cloud SQL has its private address."
+  type        = string
+}
+
+variable "subnet" {
+  description = "Subnet by which Hasura reaches it."
+  type        = string
+}
+
+variable "consumer_ingress" {
+  description = "From where applications reach GraphQL: internal, load-balancer (and internal), all. The metadata API is always internal."
+  type        = string
+  default     = "internal"
+  validation {
+    condition     = contains(["internal", "load-balancer", "all"], var.consumer_ingress)
+    error_message = "consumer_ingress is internal, load-balancer or all."
+  }
+}
+
+variable "invokers" {
+  description = "Who may call GraphQL at all, by Google's identity, before Hasura looks at the token: label to member; empty: Hasura alone decides."
+  type        = map(string)
+  default     = {}
+  validation {
+    condition     = alltrue([for member in values(var.invokers) : !can(regex("^all", member))])
+    error_message = "invokers: never allUsers or allAuthenticatedUsers."
+  }
+}
+
+variable "max_instances" {
+  description = "Most instances that serve GraphQL."
+  type        = number
+  default     = 4
+  validation {
+    condition     = var.max_instances >= 1 && floor(var.max_instances) == var.max_instances
+    error_message = "max_instances is a whole number, 1 or more."
+  }
+}
+
+variable "database_tier" {
+  description = "Machine of the PostgreSQL that keeps Hasura's metadata."
+  type        = string
+  default     = "db-g1-small"
+}
+
+variable "highly_available" {
+  description = "Whether the PostgreSQL has a second machine in another zone."
+  type        = bool
+  default     = false
+}
+
+variable "deletion_protection" {
+  description = "Whether `terraform destroy` leaves the services and the PostgreSQL alone."
+  type        = bool
+  default     = true
+}

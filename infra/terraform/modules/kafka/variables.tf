@@ -52,3 +52,64 @@ variable "kms_key" {
     error_message = "kms_key is projects/P/locations/REGION/keyRings/R/cryptoKeys/K, in the same region as what it encrypts."
   }
 }
+
+variable "subnet" {
+  description = "Subnet that the brokers are reached from, as projects/P/regions/R/subnetworks/S."
+  type        = string
+}
+
+variable "runner" {
+  description = "Address of the service account that sends the events."
+  type        = string
+}
+
+variable "topics" {
+  description = "Topics to make: name to partitions, retention_hours (0: for ever) and compacted (the last event of each key is kept)."
+  type = map(object({
+    partitions      = optional(number, 3)
+    retention_hours = optional(number, 168)
+    compacted       = optional(bool, false)
+  }))
+  default = {}
+  validation {
+    condition     = alltrue([for name in keys(var.topics) : can(regex("^[a-zA-Z0-9._-]{1,249}$", name))])
+    error_message = "topics: names have letters, digits, . _ and -, up to 249."
+  }
+  validation {
+    condition     = alltrue([for topic in values(var.topics) : topic.partitions >= 1 && topic.retention_hours >= 0])
+    error_message = "topics: partitions is 1 or more, retention_hours 0 or more."
+  }
+}
+
+variable "consumers" {
+  description = "Service accounts that read topics: label to address and topics."
+  type = map(object({
+    account = string
+    topics  = set(string)
+  }))
+  default = {}
+  validation {
+    condition     = alltrue(flatten([for consumer in values(var.consumers) : [for topic in consumer.topics : contains(keys(var.topics), topic)]]))
+    error_message = "consumers: read topics of `topics` only."
+  }
+}
+
+variable "vcpus" {
+  description = "vCPUs of all brokers together."
+  type        = number
+  default     = 3
+  validation {
+    condition     = var.vcpus >= 3 && floor(var.vcpus) == var.vcpus
+    error_message = "vcpus is a whole number, 3 or more."
+  }
+}
+
+variable "memory_gib" {
+  description = "Memory of all brokers together."
+  type        = number
+  default     = 12
+  validation {
+    condition     = var.memory_gib >= var.vcpus && var.memory_gib <= 8 * var.vcpus
+    error_message = "memory_gib is 1 to 8 for each vCPU."
+  }
+}

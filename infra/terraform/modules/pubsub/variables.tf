@@ -41,3 +41,32 @@ variable "kms_key" {
     error_message = "kms_key is projects/P/locations/REGION/keyRings/R/cryptoKeys/K, in the same region as what it encrypts."
   }
 }
+
+variable "runner" {
+  description = "Member that sends the events, as serviceAccount:..."
+  type        = string
+}
+
+variable "topics" {
+  description = "Topics to make: name to retention_hours."
+  type        = map(object({ retention_hours = optional(number, 168) }))
+  validation {
+    condition     = alltrue([for name in keys(var.topics) : can(regex("^[A-Za-z][A-Za-z0-9._~+%-]{2,254}$", name)) && !startswith(name, "goog")])
+    error_message = "topics: names have 3 to 255 letters, digits and ._~+%-, begin with a letter, and not with goog."
+  }
+  validation {
+    # The API takes 10 minutes to 31 days.
+    condition     = alltrue([for topic in values(var.topics) : topic.retention_hours >= 1 && topic.retention_hours <= 744])
+    error_message = "topics: retention_hours is 1 to 744."
+  }
+}
+
+variable "subscriptions" {
+  description = "Subscriptions to make: name to topic and member that reads."
+  type        = map(object({ topic = string, member = string }))
+  default     = {}
+  validation {
+    condition     = alltrue([for each in values(var.subscriptions) : contains(keys(var.topics), each.topic) && !can(regex("^all", each.member))])
+    error_message = "subscriptions: of topics of `topics`, and never for allUsers or allAuthenticatedUsers."
+  }
+}
