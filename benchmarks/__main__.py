@@ -9,7 +9,7 @@ import sys
 
 import benchmarks
 
-PARTS = {"__main__", "event_tables", "ports"}
+PARTS = {"__main__", "event_tables", "ports", "processor"}
 """Modules that are no benchmarks."""
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from benchmarks.processor import processor_seconds
 from polyexpose_spark import app
 from polyexpose_spark.workspace import Request, Workspace
 
@@ -64,11 +65,11 @@ def _measured() -> dict[str, Any]:
         for name, run in ways.items():
             for left in ("reference", ".polyexpose/exposed"):
                 shutil.rmtree(left, ignore_errors=True)
-            began, cpu = time.monotonic(), _processor_seconds()
+            began, cpu = time.monotonic(), processor_seconds()
             run()
             if number:
                 wall[name].append(time.monotonic() - began)
-                busy[name].append(_processor_seconds() - cpu)
+                busy[name].append(processor_seconds() - cpu)
     return {kind: _ratios(found) for kind, found in (("wall", wall), ("processor", busy))} | {"rounds": ROUNDS}
 
 
@@ -139,20 +140,3 @@ def _make(session: SparkSession) -> None:
         "date_add(DATE'2013-01-01', CAST(id % 3650 AS INT)) AS due",
         "id % 3 = 0 AS paid",
     ).writeTo(TABLE).tableProperty("write.distribution-mode", "none").create()
-
-
-def _processor_seconds() -> float:
-    """Return user and system time of this process and all below it, ended ones included."""
-    parents, used = {}, {}
-    for entry in Path("/proc").iterdir():
-        try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split() if entry.name.isdigit() else []
-        except OSError:
-            continue
-        if fields:
-            parents[int(entry.name)] = int(fields[1])
-            used[int(entry.name)] = sum(map(int, fields[11:15]))
-    ours = {os.getpid()}
-    while more := {process for process, parent in parents.items() if parent in ours} - ours:
-        ours |= more
-    return sum(used[each] for each in ours) / os.sysconf("SC_CLK_TCK")

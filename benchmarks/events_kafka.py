@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks import event_tables
 from benchmarks.ports import free_port
+from benchmarks.processor import processor_seconds
 from polyexpose_spark import runtime
 from polyexpose_spark.local.kafka import Broker
 from polyexpose_spark.ports.event_text import EventText, Sent
@@ -51,33 +52,43 @@ def _measured(address: str) -> dict[str, Any]:
     session = workspace.clients.session()
     event_tables.make(session, ROWS)
     size = _prepare(session, workspace)
-    ours: list[float] = []
-    theirs: list[float] = []
+    ours: list[Spent] = []
+    theirs: list[Spent] = []
     for number in range(ROUNDS + 1):
-        seconds = _timed(lambda: event_tables.published(workspace))
+        here = _spent(lambda: event_tables.published(workspace))
         event_tables.withdraw(workspace)
         _make_topic(address)
-        reference = _timed(lambda: _spark_sink(session, address))
+        there = _spent(lambda: _spark_sink(session, address))
         _drop_topic(address)
         if number:
-            ours.append(seconds)
-            theirs.append(reference)
+            ours.append(here)
+            theirs.append(there)
     session.stop()
-    ratios = [there / here for here, there in zip(ours, theirs, strict=True)]
+    pairs = list(zip(ours, theirs, strict=True))
     return {
         "rows": ROWS,
         "bytes per message": size,
-        "ours, rows/s": round(ROWS / median(ours)),
-        "Spark's Kafka sink, rows/s": round(ROWS / median(theirs)),
-        "ratio": round(median(ratios), 2),
+        "ours, rows/s": round(ROWS / median(each.wall for each in ours)),
+        "Spark's Kafka sink, rows/s": round(ROWS / median(each.wall for each in theirs)),
+        "ratio": round(median(there.wall / here.wall for here, there in pairs), 2),
+        "ours, microseconds of processor a row, broker included": round(median(e.processor for e in ours), 1),
+        "Spark's, the same": round(median(each.processor for each in theirs), 1),
+        "ratio of processor": round(median(there.processor / here.processor for here, there in pairs), 2),
         "rounds": ROUNDS,
     }
 
 
-def _timed(run: Callable[[], object]) -> float:
-    began = time.monotonic()
+class Spent(NamedTuple):
+    """Seconds by the clock, and microseconds of processor a row: of Spark, its workers and the broker."""
+
+    wall: float
+    processor: float
+
+
+def _spent(run: Callable[[], object]) -> Spent:
+    began, used = time.monotonic(), processor_seconds()
     run()
-    return time.monotonic() - began
+    return Spent(time.monotonic() - began, (processor_seconds() - used) / ROWS * 1e6)
 
 
 def _prepare(session: SparkSession, workspace: Workspace) -> int:

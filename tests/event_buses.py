@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.event_services import PROJECT, SERVICES, Received, Service
+from tests.event_services import PROJECT, SERVICES, ZONE, Received, Service
 
 
 class Bus:
@@ -20,6 +20,8 @@ class Bus:
             settings["kafka.bootstrap_servers"] = address
         else:
             settings |= {f"{name}.endpoint": f"http://{address}", f"{name}.project": PROJECT}
+        if name == "pubsublite":
+            settings["pubsublite.location"] = ZONE
         self.settings = tuple(f"ports.events.{key}={value}" for key, value in settings.items())
         self.address = address
         self.stop, self.start = service.stop, service.start

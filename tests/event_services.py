@@ -20,6 +20,7 @@ from tests import servers
 from tests.tcp_faults import TcpProxy, tcp_proxy
 
 PROJECT = "test-project"
+ZONE = "europe-west1-b"
 PARTITIONS = 4
 
 
@@ -230,7 +231,7 @@ class Pubsublite(Service):
         from polyexpose_spark.clients.pubsublite import Deadlines, PubsubliteSink
 
         endpoint = f"http://127.0.0.1:{port or self.port}"
-        address = PubsubliteAddress(project=PROJECT, location="europe-west1-b", endpoint=endpoint)
+        address = PubsubliteAddress(project=PROJECT, location=ZONE, endpoint=endpoint)
         return PubsubliteSink(address, topic, Deadlines(call, send))
 
     def received(self, topic: str, count: int) -> list[Received]:
