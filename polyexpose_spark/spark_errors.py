@@ -45,6 +45,7 @@ _FAILED = {
     "InvalidAvroMagicException": "a file cannot be read",
 }
 _BUSY = re.compile(r"SQLITE_BUSY|database is locked|could not serialize|Connection refused|connection attempt failed")
+_NOT_ANSWERED = re.compile(r"google::cloud::Status\((?:UNAVAILABLE|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED|INTERNAL)\b")
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
 _DAMAGED = re.compile(
     r"is not a Parquet file|Could not read footer|can not read (?:class|value)|could not read page"
@@ -121,7 +122,10 @@ def _of_java(causes: list[tuple[str, str]], table: str) -> PolyexposeError:
             return TargetUnavailable(f"{_UNAVAILABLE.get(name, 'busy')}: {_line(message) or root}{where}; run again")
     if _DAMAGED.search(said):
         return TargetFailed(f"a file cannot be read: {root}{where}")
-    return TargetFailed(f"{_raised(said) or root}{where}")
+    raised = _raised(said)
+    if _NOT_ANSWERED.search(raised):
+        return TargetUnavailable(f"{raised}{where}; run again")
+    return TargetFailed(f"{raised or root}{where}")
 
 
 def _raised(said: str) -> str:

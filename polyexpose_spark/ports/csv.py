@@ -31,7 +31,7 @@ from polyexpose_spark.ports.base import (
     StepListener,
     TypeMap,
 )
-from polyexpose_spark.ports.csv_parts import Piece, Sealing
+from polyexpose_spark.ports.csv_parts import Piece, Sealing, Storage
 from polyexpose_spark.ports.csv_settings import CsvAddresses, CsvSettings, shown
 from polyexpose_spark.ports.datapackage import DataFile, Package
 from polyexpose_spark.product import Column, DataProduct
@@ -215,7 +215,10 @@ class CsvPort(Port[CsvSettings, CsvAddresses]):
 
         step("csv.sealing", f"{len(parts)} parts")
         target = None if settings.single_file else settings.target_bytes
-        sealing = Sealing(staging, settings.compression, target, in_parts, hashed=not settings.single_file)
+        gcs = self.clients.config.gcs
+        storage = Storage(gcs.endpoint, gcs.credentials == "anonymous")
+        hashed = not settings.single_file
+        sealing = Sealing(staging, settings.compression, target, in_parts, hashed, storage)
         sealed = csv_job.sealed(read.sparkSession, parts, sealing, rows)
         step("csv.sealed", f"{len(sealed)} files")
 

@@ -64,7 +64,7 @@ def sealed(session: SparkSession, parts: Sequence[Part], sealing: Sealing, rows:
     # A part that was not split is counted again, by its quotes: it is there as Spark wrote it.
     again = [number for number, each in enumerate(by_part) if each[0].rows is None]
     left = [parts[number] for number in again]
-    counts = map(int, _on_executors(session, csv_parts.counter(left), left))
+    counts = map(int, _on_executors(session, csv_parts.counter(left, sealing.storage), left))
     counted = {by_part[number][0].path: count - bool(in_header) for number, count in zip(again, counts, strict=True)}
     found = [(each, counted[each.path] if each.rows is None else each.rows) for each in pieces]
     written = sum(count for _, count in found)

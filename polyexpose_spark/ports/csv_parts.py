@@ -10,13 +10,16 @@ import json
 import uuid
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, BinaryIO
 
 _BLOCK = 256 << 10
 """It stays in the processor's cache while it is hashed and counted."""
 _LF, _QUOTE = b"\n", b'"'
 _ALL_BUT_LF_AND_QUOTE = bytes(set(range(256)) - {_LF[0], _QUOTE[0]})
+_RETRY_SECONDS = 120
 _GZIP_LEVEL = 6
 """gzip's own default; pyarrow's is 9, three times slower for 1 % less."""
 
@@ -27,6 +30,15 @@ class Part:
 
     path: str
     size: int
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How gs:// addresses are reached; by default Google's own service, with the credentials of the executor."""
+
+    endpoint: str | None = None
+    """Address of another server: http(s)://HOST:PORT."""
+    anonymous: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,7 @@ class Sealing:
     """The line that begins every part, and has to begin every file; None: there is none."""
     hashed: bool = True
     """False: a part that is left as it is is only counted, for its hash is of no use."""
+    storage: Storage = Storage()
 
 
 @dataclass(frozen=True)
@@ -62,7 +75,8 @@ def sealer(parts: Sequence[Part], sealing: Sealing) -> Callable[[int], str]:
     """Return a function for executors: number of a part -> its pieces as JSON (see pieces)."""
 
     def seal(number: int) -> str:
-        return json.dumps([vars(piece) for piece in _pieces(parts[number], sealing)])
+        with _naming(parts[number].path):
+            return json.dumps([vars(piece) for piece in _pieces(parts[number], sealing)])
 
     return seal
 
@@ -72,12 +86,13 @@ def pieces(text: str) -> list[Piece]:
     return [Piece(**each) for each in json.loads(text)]
 
 
-def counter(parts: Sequence[Part]) -> Callable[[int], str]:
+def counter(parts: Sequence[Part], storage: Storage) -> Callable[[int], str]:
     """Return a function for executors: number of a part -> how many records it has, the header included."""
 
     def count(number: int) -> str:
         records = _Records()
-        with _reading(parts[number].path) as source:
+        path = parts[number].path
+        with _naming(path), _reading(path, storage) as source:
             for block in iter(lambda: source.read(_BLOCK), b""):
                 records.take(block)
         return str(records.count)
@@ -96,7 +111,7 @@ def compressed(text: bytes, compression: str) -> bytes:
 
 def _pieces(part: Part, sealing: Sealing) -> list[Piece]:
     count = 1 if sealing.target_bytes is None else -(-part.size // sealing.target_bytes)
-    with _reading(part.path) as source:
+    with _reading(part.path, sealing.storage) as source:
         blocks = iter(lambda: source.read(_BLOCK), b"")
         if count > 1:
             return list(_split(blocks, -(-part.size // count), sealing))
@@ -176,7 +191,7 @@ class _File:
 
     def __init__(self, sealing: Sealing) -> None:
         self.path = f"{sealing.folder}sealed-{uuid.uuid4().hex}"
-        self._target = _Hashed(_writing(self.path))
+        self._target = _Hashed(_writing(self.path, sealing.storage))
         self._sink = _compressor(self._target, sealing.compression)
         self._line_ends = 0
 
@@ -254,21 +269,36 @@ def _compressor(target: Any, compression: str) -> Any:
     return target
 
 
-def _reading(path: str) -> BinaryIO:
+def _reading(path: str, storage: Storage) -> BinaryIO:
     if "://" not in path:
         return open(path, "rb", buffering=0)
-    stream: BinaryIO = _file_system(path)[0].open_input_stream(_file_system(path)[1])
+    stream: BinaryIO = _cloud_storage(storage).open_input_stream(path.removeprefix("gs://"))
     return stream
 
 
-def _writing(path: str) -> BinaryIO:
+def _writing(path: str, storage: Storage) -> BinaryIO:
+    """Open a new file; in Cloud Storage it appears when it is closed, and only whole."""
     if "://" not in path:
         return open(path, "wb")
-    stream: BinaryIO = _file_system(path)[0].open_output_stream(_file_system(path)[1])
+    stream: BinaryIO = _cloud_storage(storage).open_output_stream(path.removeprefix("gs://"))
     return stream
 
 
-def _file_system(path: str) -> Any:
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Say of which part an error is, and on one line: those of Cloud Storage name no object."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if "://" not in path:
+            raise
+        raise OSError(f"{path}: {' '.join(str(error).split())}") from None
+
+
+def _cloud_storage(storage: Storage) -> Any:
     from pyarrow import fs
 
-    return fs.FileSystem.from_uri(path)
+    options: dict[str, Any] = {"anonymous": storage.anonymous, "retry_time_limit": timedelta(seconds=_RETRY_SECONDS)}
+    if storage.endpoint:
+        options["scheme"], _, options["endpoint_override"] = storage.endpoint.rstrip("/").partition("://")
+    return fs.GcsFileSystem(**options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import os
 import time
 import uuid
@@ -15,6 +17,8 @@ from polyexpose_spark.clients import ABSENT, Changed, Clients, Composed
 from polyexpose_spark.clients.gcs import GcsFiles
 from polyexpose_spark.config import Config, GcsConfig
 from polyexpose_spark.errors import ConfigError, TargetFailed, TargetUnavailable
+from polyexpose_spark.ports import csv_parts
+from polyexpose_spark.ports.csv_parts import Part, Piece, Sealing, Storage
 from polyexpose_spark.workspace import settings_models
 from tests import servers
 from tests.contract.stored import crc32c, gcs_files
@@ -248,3 +252,59 @@ class TestContracts:
         files = GcsFiles(gone)
         with pytest.raises(TargetUnavailable, match="nobody answers"):
             product.load([f"gs://{BUCKET}/x.yaml"], settings_models(), None, lambda _: files)
+
+
+class TestParts:
+    """What executors do with parts at gs:// addresses."""
+
+    ROWS = b"".join(b'%d,"x\ny"\n' % number for number in range(200_000))
+
+    def sealed(self, files: GcsFiles, root: str, address: str, compression: str, target: int | None) -> list[Piece]:
+        files.put(f"{root}/part-0", self.ROWS)
+        storage = Storage(address, anonymous=True)
+        sealing = Sealing(f"{root}/", compression, target, None, storage=storage)
+        parts = [Part(f"{root}/part-0", len(self.ROWS))]
+        assert csv_parts.counter(parts, storage)(0) == "200000"
+        pieces = csv_parts.pieces(csv_parts.sealer(parts, sealing)(0))
+        for piece in pieces:
+            found = files.read(piece.path)
+            assert found is not None
+            assert (len(found[0]), hashlib.sha256(found[0]).hexdigest()) == (piece.size, piece.sha256)
+        return pieces
+
+    def content(self, files: GcsFiles, piece: Piece) -> bytes:
+        with files.open(piece.path) as stream:
+            return stream.read()
+
+    def test_split_and_packed(self, at: tuple[GcsFiles, str], faulty: Proxy) -> None:
+        files, root = at
+        pieces = self.sealed(files, root, faulty.address, "none", 1 << 20)
+        assert len(pieces) >= 2
+        assert b"".join(self.content(files, each) for each in pieces) == self.ROWS
+        assert sum(each.rows or 0 for each in pieces) == 200_000
+        [whole] = self.sealed(files, root, faulty.address, "gzip", None)
+        assert gzip.decompress(self.content(files, whole)) == self.ROWS
+        [same] = self.sealed(files, root, faulty.address, "none", None)
+        assert same.path == f"{root}/part-0"
+
+    def test_what_passes_is_tried_again(self, at: tuple[GcsFiles, str], faulty: Proxy) -> None:
+        files, root = at
+        files.put(f"{root}/part-0", self.ROWS)
+        parts = [Part(f"{root}/part-0", len(self.ROWS))]
+        faulty.faults = [Fault("GET", status=503), Fault("GET", reset="before"), Fault("POST", status=503)]
+        sealing = Sealing(f"{root}/", "gzip", None, None, storage=Storage(faulty.address, anonymous=True))
+        [piece] = csv_parts.pieces(csv_parts.sealer(parts, sealing)(0))
+        assert gzip.decompress(self.content(files, piece)) == self.ROWS
+        assert [each.times for each in faulty.faults] == [0, 0, 0]
+
+    def test_an_error_names_the_part_on_one_line(self, at: tuple[GcsFiles, str], faulty: Proxy) -> None:
+        _, root = at
+        parts = [Part(f"{root}/part-7", 3)]
+        storage = Storage(faulty.address, anonymous=True)
+        sealing = Sealing(f"{root}/", "gzip", None, None, storage=storage)
+        for call in (csv_parts.counter(parts, storage), csv_parts.sealer(parts, sealing)):
+            with pytest.raises(OSError, match=rf"^{root}/part-7: [^\n]*NOT_FOUND[^\n]*$"):
+                call(0)
+            faulty.faults = [Fault("GET", status=403, reason="no storage.objects.get access")]
+            with pytest.raises(OSError, match=rf"^{root}/part-7: [^\n]*no storage.objects.get access"):
+                call(0)
