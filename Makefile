@@ -6,10 +6,10 @@ PROPERTIES := .polyexpose/spark.properties
 SOURCES := $(shell find polyexpose_spark conf entrypoints -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test check soak bench wheel clean
+.PHONY: help setup demo up down test check infra-check soak bench wheel clean
 
 help: ## List these targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 setup: .venv/installed ## Make ready: virtual environment, Java where there is none, jars, Spark settings, console page
 	@$(BIN)/python -c 'from polyexpose_spark.runtime import java_home; java_home()' 2>/dev/null || { \
@@ -44,6 +44,9 @@ check: setup ## Lint: ruff, mypy --strict, import contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --strict polyexpose_spark
 	@$(BIN)/lint-imports
+
+infra-check: ## Terraform in infra/: format, validate, test; real provider, nothing is made (needs terraform or tofu)
+	@infra/terraform/check.sh
 
 soak: setup ## Run the long tests: a kill at every step, many writers
 	@$(BIN)/python -m pytest -m soak $(ARGS)

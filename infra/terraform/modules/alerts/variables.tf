@@ -30,3 +30,43 @@ variable "labels" {
     error_message = "labels: at most 64; keys and values of lower-case letters, digits, _ and -, up to 63 characters, keys beginning with a letter."
   }
 }
+
+variable "emails" {
+  description = "Who is told: label to address."
+  type        = map(string)
+  validation {
+    condition     = length(var.emails) > 0 && alltrue([for email in values(var.emails) : can(regex("^[^@\\s]+@[^@\\s]+$", email))])
+    error_message = "emails: at least one address; an alert that nobody gets is none."
+  }
+}
+
+variable "lag_minutes" {
+  description = "Minutes that a port may be behind its table."
+  type        = number
+  default     = 120
+  validation {
+    condition     = var.lag_minutes >= 1
+    error_message = "lag_minutes is 1 or more."
+  }
+}
+
+variable "silence_hours" {
+  description = "Hours without any exposure that ended well (published or unchanged) before somebody is told."
+  type        = number
+  default     = 6
+  validation {
+    # Cloud Monitoring notices an absence of up to 23.5 hours.
+    condition     = var.silence_hours >= 1 && var.silence_hours <= 23
+    error_message = "silence_hours is 1 to 23."
+  }
+}
+
+variable "runs_on" {
+  description = "Where runs go: cluster (jobs, workflow templates) or serverless (batches)."
+  type        = string
+  default     = "cluster"
+  validation {
+    condition     = contains(["cluster", "serverless"], var.runs_on)
+    error_message = "runs_on is cluster or serverless."
+  }
+}
