@@ -48,9 +48,22 @@ run "the_views_may_read_the_copies" {
     ])) == "shop"
     error_message = "the views of the dataset are not authorised"
   }
+  assert {
+    condition = one(flatten([
+      for access in google_bigquery_dataset.versions.access : [for allowed in access.dataset : tolist(allowed.target_types)]
+    ])) == "VIEWS"
+    error_message = "something else than the views is authorised"
+  }
 }
 
 run "only_the_runner_writes" {
+  assert {
+    condition = alltrue([
+      for dataset in [google_bigquery_dataset.served, google_bigquery_dataset.versions] :
+      anytrue([for access in dataset.access : access.role == "WRITER" && access.user_by_email == var.runner])
+    ])
+    error_message = "the runner cannot write views or copies"
+  }
   assert {
     condition = alltrue([
       for access in concat(tolist(google_bigquery_dataset.served.access), tolist(google_bigquery_dataset.versions.access)) :
