@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import pyarrow
@@ -33,6 +33,10 @@ class Event(NamedTuple):
     type: str
     time: str
     sequence: str
+
+
+EventValues = tuple[Any, ...]
+"""The fields of an Event, in its order: a million times over, naming them costs a tenth of what sending costs."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +74,13 @@ class Undelivered(Exception):
 
 
 class Producer(Protocol):
-    """Sends the events of one task. Memory is bounded: put() waits while too much is on its way."""
+    """Sends the events of one task. Memory is bounded: put_all() waits while too much is on its way."""
 
-    def put(self, event: Event) -> None:
-        """Send, or take up for sending; order per key is the order of the calls.
+    def put_all(self, events: Iterable[EventValues]) -> None:
+        """Send, or take up for sending; order per key is the order of the events.
 
         Raises:
-            Undelivered: this event or one before it could not be sent; nothing after that one was.
+            Undelivered: one of these events or one before them could not be sent; nothing after that one was.
         """
         ...
 
@@ -96,6 +100,7 @@ class Producer(Protocol):
 def deliver(batches: Iterable[pyarrow.RecordBatch], producer: Callable[[], Producer]) -> Iterator[pyarrow.RecordBatch]:
     """Send the events of a task; yield one row of SENT_COLUMNS. For DataFrame.mapInArrow."""
     import pyarrow
+    from pyarrow import compute
 
     events, size, sending = 0, 0, None
     try:
@@ -103,11 +108,9 @@ def deliver(batches: Iterable[pyarrow.RecordBatch], producer: Callable[[], Produ
             if sending is None:
                 sending = producer()  # a task without events needs no connection
             columns = [batch.column(name).to_pylist() for name in EVENT_COLUMNS]
-            for values in zip(*columns, strict=True):
-                event = Event(*values)
-                sending.put(event)
-                events += 1
-                size += len(event.key or "") + len(event.value or "")
+            sending.put_all(zip(*columns, strict=True))
+            events += batch.num_rows
+            size += sum(compute.sum(compute.binary_length(batch.column(n))).as_py() or 0 for n in ("key", "value"))
         if sending is not None:
             sending.finish()
     finally:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import io
 import mimetypes
+import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -67,6 +68,8 @@ class GcsFiles:
         from google.auth.credentials import AnonymousCredentials
         from google.cloud.storage import Client
 
+        # Otherwise the library also asks for the bucket itself, for traces, which takes a right that nobody else needs.
+        os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
         config, options = self._config, {}
         if config.endpoint is not None:
             options["api_endpoint"] = config.endpoint

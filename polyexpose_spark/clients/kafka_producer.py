@@ -16,7 +16,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from polyexpose_spark.clients import delivery
-from polyexpose_spark.clients.delivery import Envelope, Event, Undelivered
+from polyexpose_spark.clients.delivery import Envelope, EventValues, Undelivered
 
 if TYPE_CHECKING:
     import pyarrow
@@ -29,6 +29,8 @@ _POLL_EVERY = 1024
 _CLOSE_S = 5.0
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"  # the one of Google's own login handler
+
+_Headers = list[tuple[str, str | bytes | None]]
 
 LASTING = frozenset(
     {
@@ -91,8 +93,7 @@ class KafkaProducer:
         self._topic, self._address = sender.topic, sender.address
         self._first: Undelivered | None = None
         self._last_trouble = ""
-        self._since_poll = 0
-        self._constant, self._content_type = _constant_headers(sender.envelope)
+        self._constant = _constant_headers(sender.envelope)
         self._stalls = Stalls(sender.delivery_s)
         conf = {
             **sender.conf,
@@ -117,40 +118,48 @@ class KafkaProducer:
             raise self._undelivered(error.args[0], None, None) from None
         self._produce = self._producer.produce
 
-    def put(self, event: Event) -> None:
-        """Queue an event; wait while the queue is full."""
-        key, value = event.key, event.value
-        headers = None if value is None else self._headers(event)
+    def put_all(self, events: Iterable[EventValues]) -> None:
+        """Queue events; wait while the queue is full."""
+        # This runs for each event, and headers are most of what an event costs: those that stay the same are kept.
+        produce, topic, same = self._produce, self._topic, self._constant
+        of_type = of_sequence = at = None
+        for number, (_, key, value, id_, type_, time_, sequence) in enumerate(events, 1):
+            if sequence != of_sequence or type_ != of_type or time_ != at:
+                of_type, at, of_sequence = type_, time_, sequence
+                varying = (("ce_type", type_), ("ce_time", time_), ("ce_sequence", sequence))
+                same = [*self._constant, *((name, text.encode()) for name, text in varying)]
+            if value is None:
+                headers = None
+            elif key is None:
+                headers = [*same, ("ce_id", id_)]
+            else:
+                headers = [*same, ("ce_id", id_), ("ce_partitionkey", key)]
+            try:
+                produce(topic, value, key, headers=headers)
+            except BufferError:
+                self._wait_and_produce(value, key, headers)
+            except self._refused as error:
+                raise self._stopped(error, key) from None
+            if not number % _POLL_EVERY or self._first is not None:
+                self._producer.poll(0)
+                self._raise()
+
+    def _wait_and_produce(self, value: str | None, key: str | None, headers: _Headers | None) -> None:
         while True:
+            self._producer.poll(0.1)
+            self._raise()
             try:
                 self._produce(self._topic, value, key, headers=headers)
-                break
             except BufferError:
-                self._producer.poll(0.1)
-                self._raise()
+                continue
             except self._refused as error:
-                # The events before it are in order; only then does it stop the task.
-                self.finish()
-                raise self._undelivered(error.args[0], None, key) from None
-        self._since_poll += 1
-        if self._since_poll >= _POLL_EVERY or self._first is not None:
-            self._since_poll = 0
-            self._producer.poll(0)
-            self._raise()
+                raise self._stopped(error, key) from None
+            return
 
-    def _headers(self, event: Event) -> list[tuple[str, str | bytes | None]]:
-        # As Envelope.attributes, without the detour: this runs once for each event.
-        headers: list[tuple[str, str | bytes | None]] = [
-            *self._constant,
-            ("ce_id", event.id),
-            ("ce_type", event.type),
-            ("ce_time", event.time),
-            ("ce_sequence", event.sequence),
-            self._content_type,
-        ]
-        if event.key is not None:
-            headers.append(("ce_partitionkey", event.key))
-        return headers
+    def _stopped(self, error: Exception, key: str | None) -> Undelivered:
+        """Return what stops the task, when the events before it are in order."""
+        self.finish()
+        return self._undelivered(error.args[0], None, key)
 
     def finish(self) -> None:
         """Wait until everything is acknowledged."""
@@ -226,9 +235,12 @@ class Stalls:
         return None
 
 
-def _constant_headers(envelope: Envelope) -> tuple[list[tuple[str, bytes]], tuple[str, bytes]]:
-    constant = [("ce_specversion", b"1.0"), ("ce_source", envelope.source.encode())]
-    return constant, ("content-type", envelope.content_type.encode())
+def _constant_headers(envelope: Envelope) -> _Headers:
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_source", envelope.source.encode()),
+        ("content-type", envelope.content_type.encode()),
+    ]
 
 
 def is_refusal(error: KafkaError) -> bool:

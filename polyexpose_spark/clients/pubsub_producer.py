@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from polyexpose_spark.clients import delivery
-from polyexpose_spark.clients.delivery import Envelope, Event, Undelivered
+from polyexpose_spark.clients.delivery import Envelope, Event, EventValues, Undelivered
 
 if TYPE_CHECKING:
     import pyarrow
@@ -109,7 +109,12 @@ class PubsubProducer:
         for thread in self._threads:
             thread.start()
 
-    def put(self, event: Event) -> None:
+    def put_all(self, events: Iterable[EventValues]) -> None:
+        """Take up events; see delivery.Producer."""
+        for values in events:
+            self._put(Event(*values))
+
+    def _put(self, event: Event) -> None:
         """Queue an event; wait while the queue is full."""
         message = self._message(event)
         size = message.ByteSize() + 8  # its own length and the field's number

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from polyexpose_spark.clients.delivery import Envelope, Event, Undelivered, deliver
+from polyexpose_spark.clients.delivery import Envelope, Event, EventValues, Undelivered, deliver
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
@@ -155,8 +155,12 @@ class PubsubliteProducer:
         self._sequences: dict[int | None, int] = {}
         self._begin()
 
-    def put(self, event: Event) -> None:
-        """Take up an event; see delivery.Producer."""
+    def put_all(self, events: Iterable[EventValues]) -> None:
+        """Take up events; see delivery.Producer."""
+        for values in events:
+            self._put(Event(*values))
+
+    def _put(self, event: Event) -> None:
         if event.route != self._partition:
             # Nothing of another partition is sent before all of this one is there: after a failure that is known.
             self.finish()
