@@ -130,6 +130,14 @@ def test_a_bucket_that_is_not_there(at: tuple[GcsFiles, str]) -> None:
             call()
 
 
+def test_no_right_on_the_bucket_itself_is_needed(at: tuple[GcsFiles, str], faulty: Proxy) -> None:
+    files, root = at
+    files.put(f"{root}/x", b"1")
+    files.read(f"{root}/x")
+    time.sleep(0.2)  # the library asks in a thread of its own
+    assert [method for method, _ in faulty.seen] == ["POST", "GET"]
+
+
 def test_nobody_answers() -> None:
     began = time.monotonic()
     files = gcs_files(f"http://127.0.0.1:{servers.free_port()}", 1.0)
