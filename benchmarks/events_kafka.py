@@ -20,6 +20,7 @@ from benchmarks.ports import free_port
 from benchmarks.processor import processor_seconds
 from polyexpose_spark import runtime
 from polyexpose_spark.local.kafka import Broker
+from polyexpose_spark.ports.event_names import TYPES
 from polyexpose_spark.ports.event_text import EventText, Sent
 from polyexpose_spark.workspace import Workspace
 
@@ -104,9 +105,9 @@ def _prepare(session: SparkSession, workspace: Workspace) -> int:
         "ce_specversion": F.lit("1.0"),
         "ce_source": F.lit("/products/orders"),
         "ce_id": F.col("id"),
-        "ce_type": F.col("type"),
-        "ce_time": F.col("time"),
-        "ce_sequence": F.col("sequence"),
+        "ce_type": F.lit(TYPES["r"]),
+        "ce_time": F.lit("2026-11-25T03:39:13.784Z"),
+        "ce_sequence": F.lit(f"{1:020}"),
         "content-type": F.lit("application/json"),
         "ce_partitionkey": F.col("key"),
     }

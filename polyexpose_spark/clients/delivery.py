@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 if TYPE_CHECKING:
     import pyarrow
 
-EVENT_COLUMNS = ("route", "key", "value", "id", "type", "time", "sequence")
-"""Columns of a DataFrame of events: route int (where a sink has routes, else NULL), the others string."""
+EVENT_COLUMNS = ("route", "key", "value", "id", "kind")
+"""Columns of a DataFrame of events: route (where a sink has routes, else NULL) and kind are int, the others string."""
 
 SENT_COLUMNS = "events long, bytes long"
 """Schema of what sending answers, one row per task: events and the bytes of their keys and values."""
@@ -30,6 +30,13 @@ class Event(NamedTuple):
     key: str | None
     value: str | None
     id: str
+    kind: int
+    """Which of Envelope.kinds."""
+
+
+class Kind(NamedTuple):
+    """What the events of one commit and one operation share: CloudEvents attributes."""
+
     type: str
     time: str
     sequence: str
@@ -45,14 +52,17 @@ class Envelope:
 
     source: str
     """URI reference of the product: `/products/<id>`."""
+    kinds: tuple[Kind, ...] = ()
+    """An event says by number which of these it is: a number is cheap to hand to an executor, three texts are not."""
     content_type: str = "application/json"
 
     def attributes(self, event: Event) -> list[tuple[str, str]]:
         """Return name (without the binding's prefix) and value of every attribute; content-type is not among them."""
         if event.value is None:
             return []
-        said = [("specversion", "1.0"), ("id", event.id), ("source", self.source), ("type", event.type)]
-        said += [("time", event.time), ("sequence", event.sequence)]
+        kind = self.kinds[event.kind]
+        said = [("specversion", "1.0"), ("id", event.id), ("source", self.source), ("type", kind.type)]
+        said += [("time", kind.time), ("sequence", kind.sequence)]
         return said if event.key is None else [*said, ("partitionkey", event.key)]
 
 

@@ -16,7 +16,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from polyexpose_spark.clients import delivery
-from polyexpose_spark.clients.delivery import Envelope, EventValues, Undelivered
+from polyexpose_spark.clients.delivery import Envelope, EventValues, Kind, Undelivered
 
 if TYPE_CHECKING:
     import pyarrow
@@ -93,7 +93,7 @@ class KafkaProducer:
         self._topic, self._address = sender.topic, sender.address
         self._first: Undelivered | None = None
         self._last_trouble = ""
-        self._constant = _constant_headers(sender.envelope)
+        self._headers_of_kind = [_headers(sender.envelope, kind) for kind in sender.envelope.kinds]
         self._stalls = Stalls(sender.delivery_s)
         conf = {
             **sender.conf,
@@ -120,20 +120,15 @@ class KafkaProducer:
 
     def put_all(self, events: Iterable[EventValues]) -> None:
         """Queue events; wait while the queue is full."""
-        # This runs for each event, and headers are most of what an event costs: those that stay the same are kept.
-        produce, topic, same = self._produce, self._topic, self._constant
-        of_type = of_sequence = at = None
-        for number, (_, key, value, id_, type_, time_, sequence) in enumerate(events, 1):
-            if sequence != of_sequence or type_ != of_type or time_ != at:
-                of_type, at, of_sequence = type_, time_, sequence
-                varying = (("ce_type", type_), ("ce_time", time_), ("ce_sequence", sequence))
-                same = [*self._constant, *((name, text.encode()) for name, text in varying)]
+        # This runs for each event, and headers are most of what an event costs: those of a kind are made once.
+        produce, topic, of_kind = self._produce, self._topic, self._headers_of_kind
+        for number, (_, key, value, id_, kind) in enumerate(events, 1):
             if value is None:
                 headers = None
             elif key is None:
-                headers = [*same, ("ce_id", id_)]
+                headers = [*of_kind[kind], ("ce_id", id_)]
             else:
-                headers = [*same, ("ce_id", id_), ("ce_partitionkey", key)]
+                headers = [*of_kind[kind], ("ce_id", id_), ("ce_partitionkey", key)]
             try:
                 produce(topic, value, key, headers=headers)
             except BufferError:
@@ -235,12 +230,12 @@ class Stalls:
         return None
 
 
-def _constant_headers(envelope: Envelope) -> _Headers:
-    return [
-        ("ce_specversion", b"1.0"),
-        ("ce_source", envelope.source.encode()),
-        ("content-type", envelope.content_type.encode()),
-    ]
+def _headers(envelope: Envelope, kind: Kind) -> _Headers:
+    """Return the headers that all events of a kind have: all of Envelope.attributes but id and partitionkey."""
+    said = [("specversion", "1.0"), ("source", envelope.source)]
+    said += [("type", kind.type), ("time", kind.time), ("sequence", kind.sequence)]
+    named: _Headers = [(f"ce_{name}", text.encode()) for name, text in said]
+    return [*named, ("content-type", envelope.content_type.encode())]
 
 
 def is_refusal(error: KafkaError) -> bool:

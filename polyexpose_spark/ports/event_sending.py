@@ -46,7 +46,8 @@ class Outbox:
     sink: EventSink
     topic: Topic
     text: EventText
-    envelope: Envelope
+    source: str
+    """CloudEvents source of the product."""
     totals: Totals
     step: StepListener
 
@@ -73,7 +74,8 @@ class Outbox:
             events = events.repartition("key").sortWithinPartitions("ordinal")
         if in_order:
             self._refuse_large(events)
-        sender = self.sink.sender(self.topic, self.envelope, batch)
+        envelope = Envelope(self.source, self.text.kinds(sent))
+        sender = self.sink.sender(self.topic, envelope, batch)
         began = time.monotonic()
         try:
             done = events.drop("ordinal").mapInArrow(sender, delivery.SENT_COLUMNS).collect()

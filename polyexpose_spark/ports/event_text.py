@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from polyexpose_spark.catalog import Snapshot
+from polyexpose_spark.clients.delivery import Kind
 from polyexpose_spark.logical import ColumnType, Field, LogicalType
 from polyexpose_spark.ports.base import Exposure
 from polyexpose_spark.ports.event_names import OPERATIONS, TYPES
@@ -49,7 +50,7 @@ class EventText:
 
         Args:
             changed: rows of Served.changes(), or of rows() below.
-            sent: all the snapshots that the rows are of.
+            sent: the snapshots that the rows are of, by their ordinal.
             batch: tells equal rows of one snapshot apart that are not in one frame; for products without a key.
         """
         from pyspark.sql import functions as F
@@ -63,15 +64,29 @@ class EventText:
             op.alias("op"),
             self._key().alias("key"),
             value.alias("value"),
-            _per_snapshot({each.snapshot.id: _iso(each.snapshot.committed_at) for each in sent}).alias("time"),
-            _per_snapshot({each.snapshot.id: f"{each.sequence:020}" for each in sent}).alias("sequence"),
             _per_snapshot({each.snapshot.id: self._id_prefix(each) for each in sent}).alias("prefix"),
             "ordinal",
         )
         events = self._routed(self._identified(made, batch)).select(
-            "route", "key", "value", "id", _looked_up("op", TYPES).alias("type"), "time", "sequence", "ordinal"
+            "route", "key", "value", "id", self._kind().alias("kind"), "ordinal"
         )
         return _with_tombstones(events) if self.tombstones else events
+
+    def kinds(self, sent: Sequence[Sent]) -> tuple[Kind, ...]:
+        """Return what of() says by the number `kind`: every operation of every commit, by its ordinal."""
+        return tuple(
+            Kind(type_, _iso(each.snapshot.committed_at), f"{each.sequence:020}")
+            for each in sent
+            for type_ in TYPES.values()
+        )
+
+    def _kind(self) -> Expression:
+        from pyspark.sql import functions as F
+
+        number = F.lit(-1)
+        for index, op in enumerate(TYPES):
+            number = F.when(F.col("op") == op, F.lit(index)).otherwise(number)
+        return F.col("ordinal") * F.lit(len(TYPES)) + number
 
     def rows(self, rows: DataFrame, snapshot: Snapshot) -> DataFrame:
         """Return whole rows in the form of changes, op `read`."""
@@ -141,7 +156,9 @@ def _with_tombstones(events: DataFrame) -> DataFrame:
 
     none = F.lit(None).cast("string")
     both = F.array(F.col("value"), none)
-    value = F.when(F.col("type") == TYPES["d"], both).otherwise(F.array(F.col("value")))
+    value = F.when(F.col("kind") % F.lit(len(TYPES)) == F.lit(list(TYPES).index("d")), both).otherwise(
+        F.array(F.col("value"))
+    )
     return events.select(*(F.explode(value).alias("value") if each == "value" else each for each in events.columns))
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from polyexpose_spark.clients import EventSink, Files, Topic, TopicSettings
-from polyexpose_spark.clients.delivery import Envelope
 from polyexpose_spark.errors import ConfigError, PolyexposeError, Problem, Refused, TargetFailed
 from polyexpose_spark.logical import ColumnType, LogicalType
 from polyexpose_spark.ports import asyncapi
@@ -258,7 +257,7 @@ class EventsPort(Port[EventsSettings, EventsAddresses]):
         sink, totals = self._sink(product), Totals()
         topic = self._topic(product, sink, positions.read(), step)
         text = EventText(exposure, sink.routes(topic), self.settings.compacted)
-        outbox = Outbox(sink, topic, text, Envelope(source_of(product.id)), totals, step)
+        outbox = Outbox(sink, topic, text, source_of(product.id), totals, step)
         Sending(exposure, served, positions, outbox, step).run()
         step("events.describing", self._document_path(product))
         data = json.dumps(self.document(plan), indent=2, ensure_ascii=False).encode()

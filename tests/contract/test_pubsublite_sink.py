@@ -27,7 +27,7 @@ from google.cloud.pubsublite.internal.wire.default_routing_policy import Default
 from google.cloud.pubsublite_v1 import PubSubMessage
 
 from polyexpose_spark.clients import Topic, TopicSettings
-from polyexpose_spark.clients.delivery import EVENT_COLUMNS, UNDELIVERED, Envelope, Undelivered
+from polyexpose_spark.clients.delivery import EVENT_COLUMNS, UNDELIVERED, Envelope, Kind, Undelivered
 from polyexpose_spark.clients.event_addresses import PubsubliteAddress
 from polyexpose_spark.clients.pubsublite import DEPRECATION, Deadlines, PubsubliteSink
 from polyexpose_spark.errors import ConfigError, Refused, TargetFailed, TargetUnavailable
@@ -38,7 +38,7 @@ from tests.stream_faults import Fault, Proxy
 # Whatever the official client leaves behind on its event loop is told to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
-ENVELOPE = Envelope("/products/flights")
+ENVELOPE = Envelope("/products/flights", (Kind("flights.changed", "2026-11-25T01:02:03.000004Z", f"{7:020}"),))
 DEADLINES = Deadlines(call=6.0, send=8.0)
 PARTITIONS = 3
 KEYS = [json.dumps([n, "é,\"'"], ensure_ascii=False) for n in range(40)]
@@ -87,9 +87,7 @@ def events(count: int, text: str = "", first: int = 0) -> list[tuple[Any, ...]]:
             KEYS[n % len(KEYS)],
             json.dumps({"n": n, "text": text}),
             f"id-{n}",
-            "flights.changed",
-            "2026-11-25T01:02:03.000004Z",
-            f"{n:020}",
+            0,
         )
         for n in range(first, first + count)
     ]
@@ -99,7 +97,7 @@ def events(count: int, text: str = "", first: int = 0) -> list[tuple[Any, ...]]:
 def batch(rows: Iterable[tuple[Any, ...]]) -> pa.RecordBatch:
     columns: list[list[Any]] = [list(column) for column in zip(*rows, strict=True)]
     text = pa.string()
-    types = [pa.int32(), text, text, text, text, text, text]
+    types = [pa.int32(), text, text, text, pa.int32()]
     arrays = [pa.array(column, kind) for column, kind in zip(columns, types, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, names=list(EVENT_COLUMNS))
 
@@ -456,13 +454,14 @@ def test_tls_with_application_default_credentials(service: str, name: str, tmp_p
     program = """
 import pyarrow as pa, sys
 from polyexpose_spark.clients import TopicSettings
-from polyexpose_spark.clients.delivery import Envelope
+from polyexpose_spark.clients.delivery import Envelope, Kind
 from polyexpose_spark.clients.event_addresses import PubsubliteAddress
 from polyexpose_spark.clients.pubsublite import PubsubliteSink
 address = PubsubliteAddress(project="test-project", location="europe-west1-b", endpoint=sys.argv[1])
 to = PubsubliteSink(address, sys.argv[2])
 topic = to.create(TopicSettings(partitions=3))
-print(*to.sender(topic, Envelope("/products/x"), "batch")(pa.ipc.open_stream("events.arrow")))
+envelope = Envelope("/products/x", (Kind("t", "2026-11-25T00:00:00Z", "1"),))
+print(*to.sender(topic, envelope, "batch")(pa.ipc.open_stream("events.arrow")))
 """
     rows = batch(events(100))
     with pa.OSFile(str(tmp_path / "events.arrow"), "wb") as file, pa.ipc.new_stream(file, rows.schema) as writer:

@@ -20,7 +20,7 @@ import pytest
 from pyspark import cloudpickle
 
 from polyexpose_spark.clients import EventSink, Topic, TopicSettings
-from polyexpose_spark.clients.delivery import EVENT_COLUMNS, UNDELIVERED, Envelope, Event, Undelivered
+from polyexpose_spark.clients.delivery import EVENT_COLUMNS, UNDELIVERED, Envelope, Event, Kind, Undelivered
 from polyexpose_spark.errors import Refused, TargetUnavailable
 from tests import servers
 from tests.event_services import PARTITIONS, SERVICES, Received, Service
@@ -29,8 +29,15 @@ from tests.grpc_faults import grpc_proxy
 # What Google's clients leave on their event loops is told to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
-ENVELOPE = Envelope("/products/flights")
-SCHEMA = pa.schema([(name, pa.int32() if name == "route" else pa.string()) for name in EVENT_COLUMNS])
+AT = "2026-11-25T03:00:00.123456Z"
+ENVELOPE = Envelope(
+    "/products/flights",
+    tuple(
+        Kind(f"flights.{name}", AT, f"{number:020d}") for number, name in enumerate(("updated", "created", "deleted"))
+    ),
+)
+NUMBERS = ("route", "kind")
+SCHEMA = pa.schema([(name, pa.int32() if name in NUMBERS else pa.string()) for name in EVENT_COLUMNS])
 
 
 @pytest.fixture(scope="module", params=SERVICES)
@@ -46,12 +53,12 @@ def name() -> str:
     return f"t{uuid.uuid4().hex[:10]}"
 
 
-def event(number: int, key: str | None, value: str | None = None, kind: str = "updated") -> Event:
+def event(number: int, key: str | None, value: str | None = None, kind: int = 0) -> Event:
     said = (
         json.dumps({"op": "u", "after": {"n": number, "text": 'comma, "quote", \n, żółć'}}) if value is None else value
     )
     id_ = f"7c8d-table:0:8723648723648723:u:{key}:{number}"
-    return Event(None, key, said, id_, f"flights.{kind}", "2026-11-25T03:00:00.123456Z", f"{number:020d}")
+    return Event(None, key, said, id_, kind)
 
 
 def batches(sink: EventSink, topic: Topic, events: Iterable[Event], size: int = 1000) -> list[pa.RecordBatch]:
@@ -185,7 +192,8 @@ def test_a_service_that_does_not_answer(service: Service, name: str) -> None:
     began = time.monotonic()
     with pytest.raises(Undelivered) as error:
         list(nobody.sender(Topic(PARTITIONS, 1 << 20), ENVELOPE, "b")(endless()))
-    assert 2 < time.monotonic() - began < 15
+    # Google's own retries end when the next pause would be beyond the deadline.
+    assert 0.5 < time.monotonic() - began < 15
     assert said(error)["retry"] is True
     assert name in said(error)["topic"]
     assert "refused" in said(error)["reason"].lower(), "the cause is named"
@@ -376,7 +384,7 @@ def test_tombstones_of_a_compacted_topic(service: Service, name: str) -> None:
     sink = service.sink(name)
     topic = sink.create(TopicSettings(partitions=2, compacted=True))
     assert "cleanup.policy compact," in topic.described
-    gone = Event(None, "k1", None, "id", "flights.deleted", "2026-11-25T03:00:00Z", "1")
+    gone = Event(None, "k1", None, "id", 2)
     send(sink, topic, [event(0, "k1"), event(1, "k2"), gone])
     received = {each.key: each for each in service.received(name, 3)}
     assert received["k1"] == Received(received["k1"].place, "k1", None, {})
