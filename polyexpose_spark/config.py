@@ -6,13 +6,14 @@ it sets wins over the contract. Profiles differ in these files only; nothing in 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from polyexpose_spark import documents
 from polyexpose_spark.documents import Document, Place, Strict
@@ -32,10 +33,33 @@ def _catalog_uri(value: str) -> str:
     return f"jdbc:sqlite:{Path(path).expanduser().absolute()}{question}{options}"
 
 
+_STORED = re.compile(
+    r"(?:projects/(?P<P>[a-z0-9.:-]+)/secrets/(?P<S>[\w-]{1,255})(?:/versions/(?P<V>[\w-]{1,63}))?)"
+    r"|(?:(?P<p>[a-z0-9.:-]+)/(?P<s>[\w-]{1,255}))",
+    re.ASCII,
+)
+"""Ids as Secret Manager has them; a version is a number, `latest` or an alias."""
+
+
+def secret_version(reference: str) -> str:
+    """Return what an sm:// reference names, as Secret Manager's API has it: projects/P/secrets/S/versions/V.
+
+    Raises:
+        ValueError: it is no such reference; says what one looks like.
+    """
+    found = _STORED.fullmatch(reference.removeprefix("sm://"))
+    if found is None:
+        raise ValueError("written as sm://PROJECT/SECRET or sm://projects/PROJECT/secrets/SECRET[/versions/VERSION]")
+    project, secret = found["P"] or found["p"], found["S"] or found["s"]
+    return f"projects/{project}/secrets/{secret}/versions/{found['V'] or 'latest'}"
+
+
 def _secret(value: str) -> str:
     if not value.startswith(("env:", "file:", "sm://")):
         # The value itself may be the secret: it is not repeated in the message.
         raise ValueError("a secret is written as a reference: env:NAME, file:PATH or sm://PROJECT/SECRET")
+    if value.startswith("sm://"):
+        secret_version(value)
     return value
 
 
@@ -98,14 +122,26 @@ class GcsConfig(Strict):
     credentials: Literal["application_default", "anonymous"] = "application_default"
 
 
+class SecretManagerConfig(Strict):
+    """Google Secret Manager, where a secret is an sm:// reference; application default credentials."""
+
+    project: str | None = None
+    """Pays for the requests (quota project); none: as the credentials say."""
+    endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s/@?#]+/?$")
+    """Address of another server of its API, as for Private Service Connect; none: Google's own."""
+
+
 class Config(Strict):
     """Everything that belongs to an environment; ``ports`` holds one block per mode, checked by the port's model."""
 
+    log: Literal["text", "json"] = "text"
+    """What a run says of itself: lines for people, or one JSON object a line on stdout, as Cloud Logging reads them."""
     environment: str | None = None
     """Picks among the contract's servers[]: a server of another environment is left out."""
     catalog: CatalogConfig
     state: StateConfig = StateConfig()
     gcs: GcsConfig = GcsConfig()
+    secret_manager: SecretManagerConfig = SecretManagerConfig()
     spark: SparkConfig = SparkConfig()
     ports: Mapping[str, Mapping[str, Any]] = {}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyexpose_spark import config, contract, policy, product, snapshot
 from polyexpose_spark.catalog import Table
-from polyexpose_spark.clients import Clients, Files
+from polyexpose_spark.clients import Clients, Files, secrets
 from polyexpose_spark.config import Config
 from polyexpose_spark.errors import ConfigError, Problem
 from polyexpose_spark.ledger import Ledger
@@ -72,6 +72,7 @@ class Workspace:
         """
         self.request = request
         self.config: Config = config.load(request.profile, request.conf, request.settings, address_models())
+        secrets.begin(self.config.secret_manager)
         self.clients = Clients(self.config, lambda: self._session)
         self.products = product.load(request.products, settings_models(), self.config.environment, self.clients.files)
         self._begun: set[tuple[str, str]] = set()

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from polyexpose_spark.clients.secret_manager import SecretManager
+from polyexpose_spark.config import SecretManagerConfig
 from polyexpose_spark.errors import ConfigError
+
+_manager = SecretManager(SecretManagerConfig())
 
 
 def is_reference(value: str) -> bool:
@@ -13,11 +17,18 @@ def is_reference(value: str) -> bool:
     return value.startswith(("env:", "file:", "sm://"))
 
 
+def begin(config: SecretManagerConfig) -> None:
+    """Begin a run: from now on, sm:// is read from this Secret Manager, each secret once; what was read is forgotten."""
+    global _manager
+    _manager = SecretManager(config)
+
+
 def resolve(reference: str) -> str:
-    """Return the secret behind a reference.
+    """Return the secret behind a reference; a line break at the end of a file or of a stored secret is not part of it.
 
     Raises:
         ConfigError: there is none; names the reference, never a value.
+        TargetFailed, TargetUnavailable: Secret Manager refused it, or did not answer.
     """
     if reference.startswith("env:"):
         found = os.environ.get(reference.removeprefix("env:"))
@@ -29,4 +40,7 @@ def resolve(reference: str) -> str:
             return Path(reference.removeprefix("file:")).read_text(encoding="utf-8").rstrip("\n")
         except (OSError, UnicodeDecodeError):
             raise ConfigError(f"secret {reference}: this file cannot be read") from None
-    raise ConfigError(f"secret {reference}: only env:NAME and file:PATH are read so far")
+    if reference.startswith("sm://"):
+        return _manager.read(reference)
+    # The value itself may be the secret: it is not repeated in the message.
+    raise ConfigError("a secret is written as a reference: env:NAME, file:PATH or sm://PROJECT/SECRET")
