@@ -34,8 +34,8 @@ def _catalog_uri(value: str) -> str:
 
 
 _STORED = re.compile(
-    r"(?:projects/(?P<P>[a-z0-9.:-]+)/secrets/(?P<S>[\w-]{1,255})(?:/versions/(?P<V>[\w-]{1,63}))?)"
-    r"|(?:(?P<p>[a-z0-9.:-]+)/(?P<s>[\w-]{1,255}))",
+    r"(?P<words>projects/)?(?P<project>[a-z0-9]([a-z0-9.:-]*[a-z0-9])?)/(?(words)secrets/)(?P<secret>[\w-]{1,255})"
+    r"(?(words)(/versions/(?P<version>[\w-]{1,63}))?)",
     re.ASCII,
 )
 """Ids as Secret Manager has them; a version is a number, `latest` or an alias."""
@@ -50,8 +50,7 @@ def secret_version(reference: str) -> str:
     found = _STORED.fullmatch(reference.removeprefix("sm://"))
     if found is None:
         raise ValueError("written as sm://PROJECT/SECRET or sm://projects/PROJECT/secrets/SECRET[/versions/VERSION]")
-    project, secret = found["P"] or found["p"], found["S"] or found["s"]
-    return f"projects/{project}/secrets/{secret}/versions/{found['V'] or 'latest'}"
+    return f"projects/{found['project']}/secrets/{found['secret']}/versions/{found['version'] or 'latest'}"
 
 
 def _secret(value: str) -> str:

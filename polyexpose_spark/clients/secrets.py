@@ -18,7 +18,7 @@ def is_reference(value: str) -> bool:
 
 
 def begin(config: SecretManagerConfig) -> None:
-    """Begin a run: from now on, sm:// is read from this Secret Manager, each secret once; what was read is forgotten."""
+    """Begin a run: sm:// is read from this Secret Manager, each secret once; what was read before is forgotten."""
     global _manager
     _manager = SecretManager(config)
 

@@ -48,7 +48,10 @@ def test_all_problems_at_once_each_with_file_line_key_and_what_is_allowed(tmp_pa
         in found
     )
     assert any(line.startswith(f"{file}:4: spark.provision: ") and "perhaps" in line for line in found)
-    assert f"{file}:6: nonsense: unknown key; known keys: catalog, environment, gcs, ports, spark, state" in found
+    assert (
+        f"{file}:6: nonsense: unknown key; known keys: catalog, environment, gcs, log, ports, secret_manager, spark, state"
+        in found
+    )
     assert any(line.startswith("--set catalog.jdbc: catalog.jdbc: unknown key") for line in found)
 
 
@@ -75,6 +78,19 @@ def test_a_secret_written_out_is_refused_and_not_repeated() -> None:
     [line] = problems("catalog.password=hunter2")
     assert "hunter2" not in line
     assert "env:NAME, file:PATH or sm://PROJECT/SECRET" in line
+
+
+@pytest.mark.parametrize(
+    "reference", ["sm://acme/db", "sm://projects/acme/secrets/db", "sm://projects/acme/secrets/db/versions/7"]
+)
+def test_a_secret_may_be_in_secret_manager(reference: str) -> None:
+    assert load(f"catalog.password={reference}").catalog.password == reference
+
+
+def test_a_reference_to_secret_manager_that_names_no_secret() -> None:
+    [line] = problems("catalog.password=sm://db")
+    assert "catalog.password: " in line
+    assert "sm://PROJECT/SECRET or sm://projects/PROJECT/secrets/SECRET[/versions/VERSION]" in line
 
 
 def test_another_type_replaces_the_block_of_the_first(tmp_path: Path) -> None:
