@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from polyexpose_spark import __version__, tags
+from polyexpose_spark import __version__, run_log, tags
 from polyexpose_spark.catalog import Snapshot, Table
 from polyexpose_spark.errors import ExitCode, PolyexposeError, TargetUnavailable
 from polyexpose_spark.ledger import Entry
@@ -52,8 +52,13 @@ def _exposed(
     try:
         prepared = workspace.prepare(of)
     except PolyexposeError as error:
-        return [each.failed(error) for each in exposures]
-    return [each.expose(prepared) for each in exposures]
+        return [_told(each.failed(error)) for each in exposures]
+    return [_told(each.expose(prepared)) for each in exposures]
+
+
+def _told(receipt: Receipt) -> Receipt:
+    run_log.receipt(receipt)
+    return receipt
 
 
 def follow(
@@ -107,7 +112,7 @@ def withdraw(request: Request, step: StepListener = _silent) -> tuple[Receipt, .
     run_id = uuid.uuid4().hex[:12]
     # A product goes before those that it refers to: what leads to a table is gone before the table is.
     return tuple(
-        _Exposing(workspace, run_id, of, port, step).withdraw()
+        _told(_Exposing(workspace, run_id, of, port, step).withdraw())
         for of, ports in reversed(workspace.ports)
         for port in ports
     )
@@ -124,15 +129,19 @@ class _Exposing:
     def __init__(self, workspace: Workspace, run_id: str, of: DataProduct, port: AnyPort, step: StepListener) -> None:
         self.workspace, self.run_id, self.of, self.port, self._step = workspace, run_id, of, port, step
         self.started = datetime.now(UTC)
+        self._snapshot_id: int | None = None
 
     def step(self, name: str, detail: str) -> None:
         """Tell a step by its port's name: `csv.staged`."""
-        self._step(f"{self.port.spec.server}.{name.rpartition('.')[2]}", f"{self.of.id} {detail}".rstrip())
+        server = self.port.spec.server
+        told, text = f"{server}.{name.rpartition('.')[2]}", f"{self.of.id} {detail}".rstrip()
+        run_log.step(told, text, run=self.run_id, product=self.of.id, port=server, snapshotId=self._snapshot_id)
+        self._step(told, text)
 
     def expose(self, prepared: Prepared) -> Receipt:
         """Expose; whatever goes wrong becomes a receipt."""
         plan_: Plan | None = None
-        self.started = datetime.now(UTC)
+        self.started, self._snapshot_id = datetime.now(UTC), prepared.exposure.snapshot.id
         try:
             plan_ = self.port.plan(prepared.exposure)
             book = self.workspace.ledger(self.of, self.port)

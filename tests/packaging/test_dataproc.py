@@ -71,7 +71,7 @@ def test_the_steps_plan_expose_and_then_tell(template: dict[str, Any]) -> None:
 
 
 def test_the_command_line_takes_these_arguments(template: dict[str, Any], job: dict[str, Any]) -> None:
-    from polyexpose_spark.cli import parser
+    from polyexpose_spark.options import parser
 
     values = {"PRODUCT": "gs://b/products", "PROFILE": "gcp", "SNAPSHOT": "main"}
     for pyspark in [job["pysparkJob"], *(step["pysparkJob"] for step in template["jobs"])]:
