@@ -39,10 +39,8 @@ STEPS = (
     *("describing", "described", "recording", "recorded", "released"),
 )
 KINDS = ("append", "change", "rollback")
-IN_CI = (
-    *(("append", "sending"), ("append", "sent"), ("append", "stored"), ("append", "recorded")),
-    *(("change", "sent"), ("change", "stored"), ("rollback", "storing"), ("rollback", "sent")),
-)
+# Before and after the sends, before and after the position is stored; with those below that kill in the middle, eight.
+IN_CI = (("append", "sending"), ("append", "sent"), ("change", "storing"), ("change", "stored"), ("rollback", "sent"))
 
 
 @dataclass
@@ -75,7 +73,8 @@ class Topic:
             self.table().manage_snapshots().rollback_to_snapshot(before).commit()
             return
         if kind == "change":
-            self.table().delete(f"id >= {self.rows - 10} and id < {self.rows - 5}")
+            there = sorted(self.table().scan(selected_fields=("id",)).to_arrow()["id"].to_pylist())
+            self.table().delete(f"id >= {there[-10]} and id < {there[-5]}")
         for _ in range(2):
             self.laptop.append(self.rows, self.rows + rows)
             self.rows += rows
