@@ -6,6 +6,7 @@ it sets wins over the contract. Profiles differ in these files only; nothing in 
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -205,16 +206,22 @@ def _read(path: str) -> Document:
         raise ConfigError([Problem(path, 0, "", f"cannot be read: {error}")]) from None
 
 
+_FOREIGN = (("catalog", "properties"), ("spark", "conf"))
+"""Settings of others below these: their names have dots, their values are text."""
+
+
 def _setting(text: str) -> Document:
     key, equals, value = text.partition("=")
     where = f"--set {key}"
     if not equals or not key.strip():
         raise ConfigError([Problem("--set", 0, "", f"{text!r} is not key=value (for example spark.master=local[2])")])
     parts = key.strip().split(".")
-    try:
-        data: Any = yaml.safe_load(value) if value else ""
-    except yaml.YAMLError:
-        data = value
+    data: Any = value
+    if tuple(parts[:2]) in _FOREIGN and parts[2:]:
+        parts[2:] = [".".join(parts[2:])]
+    elif value:
+        with contextlib.suppress(yaml.YAMLError):
+            data = yaml.safe_load(value)
     for part in reversed(parts):
         data = {part: data}
     places: dict[documents.Path, Place] = {tuple(parts[: end + 1]): Place(where, 0) for end in range(len(parts))}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -49,8 +51,8 @@ def test_all_problems_at_once_each_with_file_line_key_and_what_is_allowed(tmp_pa
     )
     assert any(line.startswith(f"{file}:4: spark.provision: ") and "perhaps" in line for line in found)
     assert (
-        f"{file}:6: nonsense: unknown key; known keys: catalog, environment, gcs, log, ports, secret_manager, spark, state"
-        in found
+        f"{file}:6: nonsense: unknown key; known keys: "
+        "catalog, environment, gcs, log, ports, secret_manager, spark, state" in found
     )
     assert any(line.startswith("--set catalog.jdbc: catalog.jdbc: unknown key") for line in found)
 
@@ -91,6 +93,28 @@ def test_a_reference_to_secret_manager_that_names_no_secret() -> None:
     [line] = problems("catalog.password=sm://db")
     assert "catalog.password: " in line
     assert "sm://PROJECT/SECRET or sm://projects/PROJECT/secrets/SECRET[/versions/VERSION]" in line
+
+
+def test_settings_of_iceberg_and_spark_have_dots_in_their_names() -> None:
+    found = load("catalog.properties.header.x-goog-user-project=acme", "spark.conf.spark.ui.enabled=false")
+    assert found.catalog.properties["header.x-goog-user-project"] == "acme"
+    assert found.spark.conf["spark.ui.enabled"] == "false"
+    assert load("spark.conf={spark.ui.port: '4041'}").spark.conf == {"spark.ui.port": "4041"}
+
+
+def test_the_gcp_profile_wants_only_what_its_head_lists() -> None:
+    text = (files("polyexpose_spark") / "conf" / "profiles" / "gcp.yaml").read_text(encoding="utf-8")
+    wanted = re.findall(r"^#   ([a-z_.-]+) ", text, re.MULTILINE)
+    assert len(wanted) == 9
+    values = {"ports.gql.hasura.endpoint": "https://hasura", "ports.gql.hasura.admin_secret": "sm://acme/admin"}
+    found = load(*(f"{key}={values.get(key, 'gs://acme/x')}" for key in wanted), profile="gcp")
+    assert found.catalog.warehouse == found.state.location == "gs://acme/x"
+    events = address_models()["events"].model_validate(found.ports["events"])
+    assert (events.sink, events.kafka.sasl_mechanism) == ("kafka", "OAUTHBEARER")  # type: ignore[attr-defined]
+    assert events.kafka.security_protocol == "SASL_SSL"  # type: ignore[attr-defined]
+    assert found.log == "json"
+    # The head leaves nothing out that other files set, and the profile is valid without it.
+    assert load(profile="gcp").log == "json"
 
 
 def test_another_type_replaces_the_block_of_the_first(tmp_path: Path) -> None:
