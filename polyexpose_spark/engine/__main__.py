@@ -46,7 +46,11 @@ def _settings() -> Settings:
         help="something that speaks BigQuery's REST, used without credentials; "
         "otherwise Google's, with application default credentials",
     )
-    add("--admin-secret-reference", metavar="REFERENCE", help="of the admin secret: env:NAME, file:PATH, sm://PROJECT/SECRET")
+    add(
+        "--admin-secret-reference",
+        metavar="REFERENCE",
+        help="of the admin secret: env:NAME, file:PATH, sm://PROJECT/SECRET",
+    )
     add("--unauthorized-role", metavar="ROLE", help="the role of requests without the secret")
     add("--string-numeric-input", action="store_true", help="as Hasura's bigquery_string_numeric_input")
     add("--cors-origin", action="append", default=[], metavar="ORIGIN", help="browsers may call from it; repeatable")
