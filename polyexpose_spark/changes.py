@@ -115,6 +115,7 @@ def net(
     """
     refuse_expired(window.table, window.since)
     told_as = _live(window, window.until)
+    refuse_expired(window.table, window.since)
     line = _line(window.table, window.since, window.until)
     pairs = ((window.since, window.until),) if line is None else _without_rewrites(line, window.since)
     with _told(session, name, window, [_Step(pairs, told_as)], permitted, key) as changed:

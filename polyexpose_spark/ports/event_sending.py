@@ -35,6 +35,8 @@ class Totals:
     events: int = 0
     bytes: int = 0
     snapshots: int = 0
+    seconds: float = 0.0
+    """Of sending, from the reading of the rows to the last acknowledgement."""
     ways: list[str] = field(default_factory=list)
     """How it came by what it sent, in order: `first load`, `stream`, `changes`, `compensation`."""
 
@@ -85,6 +87,7 @@ class Outbox:
         self.totals.events += count
         self.totals.bytes += sum(row.bytes for row in done)
         seconds = max(time.monotonic() - began, 0.001)
+        self.totals.seconds += seconds
         said = ", ".join(str(each.snapshot.id) for each in sent[:3]) + (" ..." if len(sent) > 3 else "")
         self.step("events.sent", f"{count:,} events of snapshot {said} ({count / seconds:,.0f}/s)")
 

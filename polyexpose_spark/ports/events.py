@@ -7,6 +7,7 @@ How far it has come is the position in the ledger. An AsyncAPI document says wha
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -263,11 +264,23 @@ class EventsPort(Port[EventsSettings, EventsAddresses]):
         data = json.dumps(self.document(plan), indent=2, ensure_ascii=False).encode()
         self._documents(product).put(self._document_path(product), data)
         step("events.described", "")
+        lag = max(time.time() - exposure.snapshot.committed_at / 1000, 0.0)
+        position = positions.read() or Position()
+        at = f"snapshot {position.snapshot_id}, epoch {position.epoch}, sequence {position.sequence}"
+        step("events.exposed", f"up to {at}; {lag:,.1f} s after its commit")
         return Published(
             uris=(plan.address, self._document_path(product)),
             rows=totals.events,
             bytes_written=totals.bytes,
-            details={"snapshots": totals.snapshots, "by": totals.ways, "topic": topic.described},
+            details={
+                "snapshots": totals.snapshots,
+                "by": totals.ways,
+                "epoch": position.epoch,
+                "sequence": position.sequence,
+                "eventsPerSecond": round(totals.events / totals.seconds) if totals.seconds else 0,
+                "lagSeconds": round(lag, 1),
+                "topic": topic.described,
+            },
         )
 
     def _topic(self, product: DataProduct, sink: EventSink, position: Position | None, step: StepListener) -> Topic:
