@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from polyexpose_spark.catalog import Snapshot, Table
+from polyexpose_spark.changes import line
 from polyexpose_spark.clients import Files
 from polyexpose_spark.ports.base import StreamEnded
 from polyexpose_spark.spark_errors import explained
@@ -63,16 +64,6 @@ class Checkpoint:
     def _numbers(self, part: str) -> list[int]:
         names = (each.path.rpartition("/")[2] for each in self.files.list(f"{self.folder}/{part}/"))
         return sorted(int(name) for name in names if name.isdecimal())
-
-
-def line(table: Table, since: int, until: int) -> tuple[Snapshot, ...] | None:
-    """Return every commit after one snapshot up to another, oldest first; None where it does not descend from it."""
-    found: list[Snapshot] = []
-    for each in table.ancestors(until):
-        if each.id == since:
-            return tuple(reversed(found))
-        found.append(each)
-    return None
 
 
 def start(table: Table, since: int, until: int, files: Files, folder: str) -> Checkpoint | str:

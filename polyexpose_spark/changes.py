@@ -64,21 +64,21 @@ def commits(table: Table, since: int, until: int) -> tuple[Snapshot, ...] | None
         Refused: `since` expired.
     """
     refuse_expired(table, since)
-    line = _line(table, since, until)
-    return None if line is None else tuple(each for each in line if each.operation != _REWRITE)
+    found = line(table, since, until)
+    return None if found is None else tuple(each for each in found if each.operation != _REWRITE)
 
 
-def _line(table: Table, since: int, until: int) -> tuple[Snapshot, ...] | None:
+def line(table: Table, since: int, until: int) -> tuple[Snapshot, ...] | None:
     """Return the snapshots after `since` up to `until`, oldest first; None where it does not descend from it."""
-    line = table.ancestors(until)
-    ids = [each.id for each in line]
-    return line[: ids.index(since)][::-1] if since in ids else None
+    ancestors = table.ancestors(until)
+    ids = [each.id for each in ancestors]
+    return ancestors[: ids.index(since)][::-1] if since in ids else None
 
 
-def _without_rewrites(line: Sequence[Snapshot], since: int) -> tuple[tuple[int, int], ...]:
+def _without_rewrites(descent: Sequence[Snapshot], since: int) -> tuple[tuple[int, int], ...]:
     """Return the pairs of snapshots between which a line of descent changes rows."""
     pairs, begin, end = [], since, since
-    for each in line:
+    for each in descent:
         if each.operation == _REWRITE:
             pairs.append((begin, end))
             begin = each.id
@@ -116,8 +116,8 @@ def net(
     refuse_expired(window.table, window.since)
     told_as = _live(window, window.until)
     refuse_expired(window.table, window.since)
-    line = _line(window.table, window.since, window.until)
-    pairs = ((window.since, window.until),) if line is None else _without_rewrites(line, window.since)
+    descent = line(window.table, window.since, window.until)
+    pairs = ((window.since, window.until),) if descent is None else _without_rewrites(descent, window.since)
     with _told(session, name, window, [_Step(pairs, told_as)], permitted, key) as changed:
         yield changed
 
