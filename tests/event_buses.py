@@ -24,18 +24,13 @@ class Bus:
             settings["pubsublite.location"] = ZONE
         self.settings = tuple(f"ports.events.{key}={value}" for key, value in settings.items())
         self.address = address
-        self.stop, self.start = service.stop, service.start
+        self.go_away, self.come_back = service.go_away, service.come_back
         self._taken: dict[str, list[Received]] = {}
 
     @property
     def arguments(self) -> tuple[str, ...]:
         """Return the settings for the command line."""
         return tuple(part for each in self.settings for part in ("--set", each))
-
-    @property
-    def keeps_state(self) -> bool:
-        """Say whether its topics are there after a restart."""
-        return self._service.keeps_state
 
     def prepare(self, topic: str) -> None:
         """Make the topic where a consumer has to be there before the first event."""

@@ -37,12 +37,10 @@ class Received:
 
 
 class Service(ABC):
-    """A running message service; the server can be stopped and started again on the same port."""
+    """A running message service on one port; it can go away and come back, with all that it holds."""
 
     prefix: str
     has_partitions = True
-    keeps_state = True
-    """Whether topics and events are there after a restart of the server."""
     repeats = True
     """Whether an event may come twice after an acknowledgement was lost."""
 
@@ -56,6 +54,14 @@ class Service(ABC):
 
     def stop(self) -> None:
         self._server.close()
+
+    def go_away(self) -> None:
+        """Be out of reach."""
+        self.stop()
+
+    def come_back(self) -> None:
+        """Be there again, with all that was stored."""
+        self.start()
 
     @abstractmethod
     def run(self, port: int) -> contextlib.AbstractContextManager[str]:
@@ -162,10 +168,20 @@ def kafka_events(address: str, topic: str, conf: dict[str, Any] | None = None) -
 class Pubsub(Service):
     prefix = "ce-"
     has_partitions = False
-    keeps_state = False
 
-    def run(self, port: int) -> contextlib.AbstractContextManager[str]:
-        return servers.pubsub(self.folder, port)
+    # Google's fake holds everything in memory, and Pub/Sub does not forget: it runs on behind a port that closes.
+    @contextlib.contextmanager
+    def run(self, port: int) -> Iterator[str]:
+        behind = servers.free_port()
+        with servers.pubsub(self.folder, behind), tcp_proxy(behind, port) as self._door:
+            yield f"http://127.0.0.1:{port}"
+
+    def go_away(self) -> None:
+        self._door.is_closed = True
+        self._door.reset()
+
+    def come_back(self) -> None:
+        self._door.is_closed = False
 
     def sink(self, topic: str, port: int | None = None, send: float = 60.0, call: float = 20.0) -> EventSink:
         from polyexpose_spark.clients.pubsub import Deadlines, PubsubSink

@@ -12,4 +12,5 @@ def missing(what: str) -> NoReturn:
     """Skip the test; in CI, which installs all that the tests need, let it fail."""
     if os.environ.get("CI") == "true":
         pytest.fail(what)
+    # A laptop without it can still run the rest, and the summary (-rs) names what was left out.
     pytest.skip(what)

@@ -105,9 +105,9 @@ def _wait(port: int, path: str | None, server: subprocess.Popen[bytes], log: Pat
 
 def _local_bigquery() -> Path:
     if not LOCAL_BIGQUERY.exists():
-        pytest.skip("local-bigquery is not beside this checkout")
+        missing("local-bigquery is not beside this checkout")
     if shutil.which(os.environ.get("PYTHON", "python3.11")) is None:
-        pytest.skip("local-bigquery needs python3.11")
+        missing("local-bigquery needs python3.11")
     if not (LOCAL_BIGQUERY_HOME / "ready").exists() and not os.environ.get("CI"):
         pytest.skip("local-bigquery is not installed; CI=1 installs it (90 s, 850 MB in ~/.cache/polyexpose)")
     return LOCAL_BIGQUERY

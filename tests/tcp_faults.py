@@ -20,6 +20,8 @@ class TcpProxy:
     """The server gets what clients send, and clients get nothing back."""
     stands_still: bool = False
     """Nothing passes."""
+    is_closed: bool = False
+    """Who connects is turned away."""
     answers_lost: int = 0
     """Bytes."""
     connections: list[socket.socket] = field(default_factory=list)
@@ -58,6 +60,9 @@ def tcp_proxy(target: int, port: int = 0) -> Iterator[TcpProxy]:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = listener.accept()
+                if state.is_closed:
+                    client.close()
+                    continue
                 try:
                     server = socket.create_connection(("127.0.0.1", target), timeout=5)
                 except OSError:

@@ -258,9 +258,7 @@ def test_it_sends_from_a_python_that_has_not_this_package(service: Service, name
     assert by_key(service.received(name, 100)) == sent_by_key(events)
 
 
-def test_nothing_is_lost_when_the_server_restarts(service: Service, name: str) -> None:
-    if not service.keeps_state:
-        pytest.skip("this server keeps everything in memory")
+def test_nothing_is_lost_when_the_service_goes_away_and_comes_back(service: Service, name: str) -> None:
     topic, sink = service.made(name), service.sink(name)
     events = [event(n, f"k{n % 53}") for n in range(6000)]
     given, halfway = batches(sink, topic, events, size=500), threading.Event()
@@ -274,9 +272,9 @@ def test_nothing_is_lost_when_the_server_restarts(service: Service, name: str) -
 
     def restart() -> None:
         halfway.wait()
-        service.stop()
+        service.go_away()
         time.sleep(1)
-        service.start()
+        service.come_back()
 
     restarting = threading.Thread(target=restart)
     restarting.start()

@@ -108,7 +108,12 @@ class Topic:
 OTHERS = [pytest.param(name, marks=pytest.mark.soak) for name in ("pubsublite", "pubsub")]
 
 
-@pytest.fixture(scope="module", params=["kafka", *OTHERS])
+ON_EVERY_SERVICE = pytest.mark.parametrize("topic", ["kafka", *OTHERS], indirect=True, scope="module")
+# Nothing at a step depends on the service: all of them on one, a choice on the others.
+ON_KAFKA = pytest.mark.parametrize("topic", ["kafka"], indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def topic(request: pytest.FixtureRequest, laptop: Laptop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topic]:
     """The first load was killed while it was sending, and repeated."""
     name = str(request.param)
@@ -128,17 +133,17 @@ def topic(request: pytest.FixtureRequest, laptop: Laptop, tmp_path_factory: pyte
         print("\n" + "\n".join(made.points))
 
 
+@ON_EVERY_SERVICE
 @pytest.mark.parametrize(("kind", "step"), IN_CI)
 def test_killed_at_a_step(topic: Topic, kind: str, step: str) -> None:
     topic.kill_and_repeat(kind, step)
 
 
 @pytest.mark.soak
+@ON_KAFKA
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("step", STEPS)
 def test_killed_at_every_step(topic: Topic, kind: str, step: str) -> None:
-    if topic.bus.name != "kafka":
-        pytest.skip("on the other services the points of CI are enough: nothing here depends on the service")
     topic.kill_and_repeat(kind, step)
 
 
@@ -164,6 +169,7 @@ def workers(process: subprocess.Popen[str]) -> list[int]:
     return found
 
 
+@ON_EVERY_SERVICE
 @pytest.mark.parametrize("whom", ["driver", "worker"])
 def test_killed_while_it_sends(topic: Topic, whom: str, tmp_path: Path) -> None:
     topic.commit("append", 20_000)
@@ -191,21 +197,20 @@ def test_killed_while_it_sends(topic: Topic, whom: str, tmp_path: Path) -> None:
     topic.assert_same(f"{whom} killed while it sent")
 
 
-def test_the_broker_goes_away_in_the_middle(topic: Topic, tmp_path: Path) -> None:
-    if not topic.bus.keeps_state:
-        pytest.skip("a restart of Google's fake is the end of all its topics")
+@ON_EVERY_SERVICE
+def test_the_service_goes_away_in_the_middle(topic: Topic, tmp_path: Path) -> None:
     topic.commit("append", 5_000)
     go = tmp_path / "go"
     process = topic.laptop.start(*topic.arguments, step="events.sending", what=str(go))
     while not Path(f"{go}.reached").exists():
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
-    topic.bus.stop()
+    topic.bus.go_away()
     go.touch()
     time.sleep(4)
-    topic.bus.start()
+    topic.bus.come_back()
     _, err = process.communicate(timeout=180)
     assert process.returncode in (0, 5), err
     again = topic.laptop.run(*topic.arguments)
     assert again.code == 0, again.err
-    topic.assert_same("broker stopped and started")
+    topic.assert_same("the service went away and came back")

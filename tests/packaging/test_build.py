@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from polyexpose_spark.engine import console_assets
+from tests.missing import missing
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.packaging
@@ -107,7 +108,7 @@ def test_help_is_there_at_once(dist: Path, tmp_path: Path) -> None:
 def test_the_installed_command_is_the_same_program(dist: Path, tmp_path: Path) -> None:
     command = Path(sys.executable).with_name("polyexpose")
     if not command.exists():
-        pytest.skip("the package is not installed here: `make setup` does it")
+        missing("the package is not installed here: `make setup` does it")
     installed = subprocess.run([command, "--help"], cwd=tmp_path, capture_output=True, text=True)
     built = run(dist, str(dist / "main.py"), "--help", cwd=tmp_path)
     assert installed.returncode == built.returncode == 0
