@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from benchmarks import event_tables
 from benchmarks.ports import free_port
 from benchmarks.processor import processor_seconds
-from polyexpose_spark import runtime
+from polyexpose_spark import app, runtime
 from polyexpose_spark.local.kafka import Broker
 from polyexpose_spark.ports.event_names import TYPES
 from polyexpose_spark.ports.event_text import EventText, Sent
 from polyexpose_spark.workspace import Workspace
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 ROWS = 1_000_000
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
@@ -52,7 +52,7 @@ def _measured(address: str) -> dict[str, Any]:
     workspace = event_tables.workspace(*(f"ports.events.{each}" for each in settings), spark={"spark.jars": jars})
     session = workspace.clients.session()
     event_tables.make(session, ROWS)
-    size = _prepare(session, workspace)
+    size = _prepare(workspace)
     ours: list[Spent] = []
     theirs: list[Spent] = []
     for number in range(ROUNDS + 1):
@@ -92,15 +92,20 @@ def _spent(run: Callable[[], object]) -> Spent:
     return Spent(time.monotonic() - began, (processor_seconds() - used) / ROWS * 1e6)
 
 
-def _prepare(session: SparkSession, workspace: Workspace) -> int:
+def _prepare(workspace: Workspace) -> int:
     """Keep the messages that ours are in a table; return their size in bytes."""
+
+    [(product, [port])] = workspace.ports
+    prepared = workspace.prepare(product)
+    exposure = prepared.exposure
+    pieces = app.served(workspace, prepared, port).pieces(exposure.snapshot.id, 32 << 20)
+    with pieces.rows(0, len(pieces)) as rows:
+        return _kept(EventText(exposure, 0, False).of(rows, [Sent(exposure.snapshot, 0, 1)]))
+
+
+def _kept(events: DataFrame) -> int:
     from pyspark.sql import functions as F
 
-    [(product, _)] = workspace.ports
-    exposure = workspace.prepare(product).exposure
-    text = EventText(exposure, 0, False)
-    rows = text.rows(session.table(event_tables.TABLE), exposure.snapshot)
-    events = text.of(rows, [Sent(exposure.snapshot, 0, 1)])
     said = {
         "ce_specversion": F.lit("1.0"),
         "ce_source": F.lit("/products/orders"),

@@ -11,7 +11,6 @@ starts, and dies of anything but appends: start() says where one of these would 
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -25,8 +24,6 @@ from polyexpose_spark.spark_errors import explained
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-log = logging.getLogger(__name__)
-
 Send = Callable[["DataFrame", Sequence[Snapshot]], None]
 
 COMMIT = {"_commit_snapshot_id": "snapshot_id", "_commit_timestamp": "committed_at", "_commit_ordinal": "ordinal"}
@@ -34,6 +31,14 @@ COMMIT = {"_commit_snapshot_id": "snapshot_id", "_commit_timestamp": "committed_
 
 _KEEP_ORDER = ("append", "replace")
 """Operations that a stream takes: it reads the one and skips the other."""
+
+
+def of_commit(rows: DataFrame, snapshot: Snapshot) -> DataFrame:
+    """Return rows that are all of one snapshot, with the columns of COMMIT."""
+    from pyspark.sql import functions as F
+
+    said = (F.lit(snapshot.id), F.timestamp_millis(F.lit(snapshot.committed_at)), F.lit(0))
+    return rows.withColumns(dict(zip(COMMIT, said, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -208,9 +213,7 @@ class StreamedAppends:
         from pyspark.sql import functions as F
 
         if whole:
-            one = commits[0]
-            said = (F.lit(one.id), F.timestamp_millis(F.lit(one.committed_at)), F.lit(0))
-            return rows.withColumns(dict(zip(COMMIT, said, strict=True)))
+            return of_commit(rows, commits[0])
         entries = self.session.read.format("iceberg").load(f"{self.name.replace('`', '')}.all_entries")
         of = [(each.id, each.committed_at, number) for number, each in enumerate(commits)]
         listed = self.session.createDataFrame(of, "snapshot_id long, millis long, _commit_ordinal int")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,12 @@ from polyexpose_spark.logical import ColumnType, Field
 if TYPE_CHECKING:
     from polyexpose_spark.catalog_kinds import Kind
     from polyexpose_spark.clients import Identifier, View
+
+
+def in_utc(milliseconds: int) -> str:
+    """Return a time of Iceberg, in milliseconds since 1970-01-01 UTC, as text: 2026-11-25T03:05:50.805Z."""
+    at = datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True)

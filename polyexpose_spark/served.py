@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from polyexpose_spark import appends, changes, snapshot
@@ -46,9 +47,10 @@ class PinnedRows:
 
     def pieces(self, snapshot_id: int, split_bytes: int) -> PermittedPieces:
         """Return all rows of a live snapshot in pieces that never change."""
-        changes.refuse_expired(self.source, snapshot_id)
+        whole = self.snapshot(snapshot_id)
         found = snapshot.pieces(self.session(), self.table, snapshot_id, self.exposure.snapshot.id, split_bytes)
-        return PermittedPieces(found, self._permitted, 2 * self.session().sparkContext.defaultParallelism)
+        at_once = 2 * self.session().sparkContext.defaultParallelism
+        return PermittedPieces(found, lambda rows: self._told(appends.of_commit(rows, whole), "read"), at_once)
 
     def commits(self, since: int) -> Sequence[Snapshot] | None:
         """Return the commits after a snapshot up to the exposed one; None where it is not an ancestor."""
@@ -69,17 +71,18 @@ class PinnedRows:
         checkpoint = appends.start(self.source, since, until, self.files, self.checkpoints)
         if isinstance(checkpoint, str):
             return checkpoint
-        return StreamedAppends(self.session(), self.table, self.source, checkpoint, since, until, self._as_inserts)
+        told = partial(self._told, op="insert")
+        return StreamedAppends(self.session(), self.table, self.source, checkpoint, since, until, told)
 
-    def _as_inserts(self, appended: DataFrame) -> DataFrame:
-        """Return appended rows in the form of changes."""
+    def _told(self, rows: DataFrame, op: str) -> DataFrame:
+        """Return rows with the columns of appends.COMMIT in the form of changes."""
         from pyspark.sql import functions as F
 
-        rows, columns = self._permitted(appended, *appends.COMMIT), self.exposure.columns
+        permitted, columns = self._permitted(rows, *appends.COMMIT), self.exposure.columns
         row = F.struct(*(snapshot.quoted_name(each.name) for each in columns))
         key = [snapshot.quoted_name(each.name) for each in primary_key(columns)]
-        return rows.select(
-            F.lit("insert").alias("op"),
+        return permitted.select(
+            F.lit(op).alias("op"),
             (F.struct(*key) if key else F.lit(None)).alias("key"),
             F.when(F.lit(False), row).alias("before"),
             row.alias("after"),
@@ -96,7 +99,8 @@ class PermittedPieces:
     """The pieces of a snapshot, the policy applied. Implements ports.base.Pieces."""
 
     pieces: snapshot.Pieces
-    permitted: Callable[[DataFrame], DataFrame]
+    told: Callable[[DataFrame], DataFrame]
+    """Rows of the table -> the form of changes, the policy applied."""
     at_once: int
     """How many of them keep all cores busy."""
 
@@ -106,6 +110,6 @@ class PermittedPieces:
 
     @contextmanager
     def rows(self, first: int, end: int) -> Iterator[DataFrame]:
-        """Yield the rows of pieces first to end - 1."""
+        """Yield the rows of pieces first to end - 1, in the form of changes."""
         with self.pieces.rows(first, end) as rows:
-            yield self.permitted(rows)
+            yield self.told(rows)

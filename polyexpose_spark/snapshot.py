@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from polyexpose_spark.catalog import Snapshot, Table
+from polyexpose_spark.catalog import Snapshot, Table, in_utc
 from polyexpose_spark.errors import ConfigError, Problem, TargetFailed
 from polyexpose_spark.scan_tasks import ScanTasks
 from polyexpose_spark.spark_errors import explained
@@ -59,7 +59,7 @@ def _live(table: Table, snapshot_id: int, what: str) -> Snapshot:
 
 def _what_is_live(table: Table) -> str:
     newest = table.snapshots[: -_NAMED - 1 : -1]
-    listed = ", ".join(f"{each.id} ({_iso(each.committed_at)})" for each in newest)
+    listed = ", ".join(f"{each.id} ({in_utc(each.committed_at)})" for each in newest)
     older = len(table.snapshots) - len(newest)
     return f"live snapshots, newest first: {listed}{f' and {older} older' if older else ''}"
 
@@ -80,17 +80,13 @@ def _milliseconds(table: Table, text: str) -> int:
     return (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
-def _iso(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def _current_at(table: Table, milliseconds: int, as_of: str) -> Snapshot:
     # The log knows rollbacks; without one, the line of ancestors is what was current in turn.
     line = () if table.current_snapshot_id is None else table.ancestors(table.current_snapshot_id)
     history = table.history or tuple((each.committed_at, each.id) for each in reversed(line))
     before = [id_ for since, id_ in history if since <= milliseconds]
     if not before:
-        begins = f"its history begins at {_iso(history[0][0])}" if history else "it has no history"
+        begins = f"its history begins at {in_utc(history[0][0])}" if history else "it has no history"
         raise TargetFailed(f"table {'.'.join(table.identifier)} had no snapshot as of {as_of}: {begins}")
     return _live(table, before[-1], f"snapshot {before[-1]}, the current one as of {as_of},")
 

@@ -242,6 +242,11 @@ class EventSink(Protocol):
         ...
 
     @property
+    def host(self) -> str:
+        """Return where clients connect to: host or host:port, several with commas."""
+        ...
+
+    @property
     def by_route(self) -> bool:
         """Say whether all events of a route must come in one task, in an order that a repeat gives again."""
         ...

@@ -1,13 +1,26 @@
-"""Where message services are: blocks `kafka`, `pubsublite`, `pubsub` of `ports.events` in a profile."""
+"""Where message services are (blocks `kafka`, `pubsublite`, `pubsub` of `ports.events` in a profile), and how long
+they may take.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from polyexpose_spark.config import SecretReference
 from polyexpose_spark.documents import Strict
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """Seconds until an answer that does not come is an error."""
+
+    call: float = 20.0
+    """Asking for, making and deleting the topic, with repeats."""
+    send: float = 60.0
+    """Without an acknowledgement while events are on their way, with repeats; what restarts is back by then."""
 
 
 class KafkaAddress(Strict):

@@ -6,13 +6,12 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from polyexpose_spark.clients import Topic, TopicSettings, delivery, kafka_producer, secrets
 from polyexpose_spark.clients.delivery import Envelope
-from polyexpose_spark.clients.event_addresses import KafkaAddress
+from polyexpose_spark.clients.event_addresses import Deadlines, KafkaAddress
 from polyexpose_spark.clients.kafka_producer import LASTING, KafkaSender, google_token, is_refusal, no_google_token
 from polyexpose_spark.errors import ConfigError, PolyexposeError, TargetFailed, TargetUnavailable
 
@@ -34,16 +33,6 @@ _PAUSE_S = 0.1
 _MISSING = "UNKNOWN_TOPIC_OR_PART"
 
 
-@dataclass(frozen=True)
-class Deadlines:
-    """Seconds until an answer that does not come is an error."""
-
-    call: float = 20.0
-    """Asking for, making and deleting the topic, with repeats."""
-    send: float = 60.0
-    """Without an acknowledgement while events are on their way; a broker that restarts is back by then."""
-
-
 class KafkaSink:
     """Implements clients.EventSink."""
 
@@ -59,6 +48,11 @@ class KafkaSink:
     def address(self) -> str:
         """Return `kafka://host:9092/topic`."""
         return f"kafka://{self._given.bootstrap_servers}/{self._topic}"
+
+    @property
+    def host(self) -> str:
+        """Return the bootstrap servers."""
+        return self._given.bootstrap_servers or ""
 
     def routes(self, topic: Topic) -> int:
         """Return 0: murmur2 of the key, as Java's producers have it."""

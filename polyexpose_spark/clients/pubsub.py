@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from polyexpose_spark.clients import Topic, TopicSettings, delivery, pubsub_producer
 from polyexpose_spark.clients.delivery import Envelope
-from polyexpose_spark.clients.event_addresses import PubsubAddress
+from polyexpose_spark.clients.event_addresses import Deadlines, PubsubAddress
 from polyexpose_spark.clients.pubsub_producer import ATTEMPT_S, PubsubSender, is_transient, publisher
 from polyexpose_spark.errors import Refused, TargetFailed, TargetUnavailable
 
@@ -22,16 +21,6 @@ BUCKETS = 256
 MAX_BYTES = 10_000_000 - (64 << 10)
 """Of an event, its attributes included; the service's limit for a request, with room for what is around the event."""
 _LONGEST_HOURS = 31 * 24  # message_retention_duration. Source: Pub/Sub, Topic
-
-
-@dataclass(frozen=True)
-class Deadlines:
-    """Seconds until an answer that does not come is an error."""
-
-    call: float = 20.0
-    """Asking for, making and deleting the topic, with repeats."""
-    send: float = 60.0
-    """One request with events, with repeats."""
 
 
 class PubsubSink:
@@ -48,6 +37,11 @@ class PubsubSink:
     def address(self) -> str:
         """Return `pubsub://project/topic`."""
         return f"pubsub://{self._given.project}/{self._topic}"
+
+    @property
+    def host(self) -> str:
+        """Return the host of the API."""
+        return (self._given.endpoint or "https://pubsub.googleapis.com").partition("://")[2]
 
     def routes(self, topic: Topic) -> int:
         """Return how many ordering keys there are; all keys of one are sent one request after the other."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from polyexpose_spark.clients import Topic, TopicSettings, delivery, pubsublite_producer
 from polyexpose_spark.clients.delivery import Envelope
-from polyexpose_spark.clients.event_addresses import PubsubliteAddress
+from polyexpose_spark.clients.event_addresses import Deadlines, PubsubliteAddress
 from polyexpose_spark.clients.pubsublite_producer import Destination
 from polyexpose_spark.errors import ConfigError, Refused, TargetFailed, TargetUnavailable
 
@@ -36,16 +35,7 @@ _GIB = 1 << 30
 # The smallest that the service makes. Source: Pub/Sub Lite, "Topics" (capacity, storage).
 _PUBLISH_MIB, _SUBSCRIBE_MIB, _PARTITION_GIB = 4, 8, 30
 _CALL_SECONDS = 10.0  # of one request
-
-
-@dataclass(frozen=True)
-class Deadlines:
-    """Seconds until an answer that does not come is an error."""
-
-    call: float = 30.0
-    """Asking for, making and deleting the topic, with repeats."""
-    send: float = 60.0
-    """Without an acknowledgement while events are on their way."""
+_ASK_SECONDS = 30.0  # making a topic takes the service its time
 
 
 class PubsubliteSink:
@@ -66,7 +56,7 @@ class PubsubliteSink:
             )
         self._parent = f"projects/{address.project}/locations/{address.location}"
         self._topic = topic
-        self._deadlines = deadlines or Deadlines()
+        self._deadlines = deadlines or Deadlines(call=_ASK_SECONDS)
         self._address = f"pubsublite://{address.location}/{address.project}/{topic}"
         scheme, _, host = (address.endpoint or "").rstrip("/").rpartition("://")
         self._destination = Destination(
@@ -83,6 +73,11 @@ class PubsubliteSink:
     def address(self) -> str:
         """Return `pubsublite://<location>/<project>/<topic>`."""
         return self._address
+
+    @property
+    def host(self) -> str:
+        """Return the host of the region's API."""
+        return self._destination.host
 
     @property
     def by_route(self) -> bool:

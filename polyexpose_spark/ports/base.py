@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 from pydantic import Field
 
 from polyexpose_spark.documents import Strict, StrictCamel
-from polyexpose_spark.errors import Refused
+from polyexpose_spark.errors import ConfigError, Problem, Refused
 from polyexpose_spark.logical import ColumnType, LogicalType
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ class Pieces(Protocol):
         ...
 
     def rows(self, first: int, end: int) -> AbstractContextManager[DataFrame]:
-        """Return the rows of pieces first to end - 1."""
+        """Return the rows of pieces first to end - 1 in the form of Served.changes(), op `read`."""
         ...
 
 
@@ -344,6 +344,24 @@ class Port(ABC, Generic[S, A]):
         Raises:
             TargetFailed, TargetUnavailable: something is still there; run again.
         """
+
+    def said(self, product: DataProduct, key: str, setting: str | None = None) -> str:
+        """Return what the contract's server says under a key.
+
+        Args:
+            product: the product.
+            key: of the server.
+            setting: of the profile's block `ports.<mode>`, which would win; named like the key where None.
+
+        Raises:
+            ConfigError: it says nothing.
+        """
+        value = str(self.spec.address.get(key) or "")
+        if not value:
+            profile = f"ports.{self.mode}.{setting or key}"
+            message = f"no {key}: set `{key}` of this server, or {profile} in the profile"
+            raise ConfigError([Problem(product.path, 0, self.spec.key, message)])
+        return value
 
     def natives(self, columns: tuple[Column, ...]) -> dict[str, Native]:
         """Return how each column is carried.

@@ -10,9 +10,9 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
+from polyexpose_spark.catalog import in_utc
 from polyexpose_spark.logical import LogicalType
 from polyexpose_spark.ports.base import Exposure
 from polyexpose_spark.ports.csv_text import Dialect
@@ -100,7 +100,7 @@ def descriptor(
             "productId": product.id,
             "contractVersion": product.version,
             "snapshotId": snapshot.id,
-            "committedAt": _iso(snapshot.committed_at),
+            "committedAt": in_utc(snapshot.committed_at),
             "digest": digest,
             "rows": sum(each.rows for each in files),
             "dialect": written,
@@ -189,8 +189,3 @@ def _field(column: Column) -> dict[str, Any]:
 def _resource_name(text: str) -> str:
     """Return the text as a name that Data Package allows: lower case letters, digits, `.`, `_` and `-`."""
     return re.sub(r"[^a-z0-9._-]", "-", text.lower())
-
-
-def _iso(milliseconds: int) -> str:
-    at = datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

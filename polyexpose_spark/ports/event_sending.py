@@ -65,17 +65,14 @@ class Outbox:
         Raises:
             TargetFailed, TargetUnavailable: names topic, partition, key and reason.
         """
-        from pyspark import cloudpickle
-
-        cloudpickle.register_pickle_by_value(delivery)  # type: ignore[no-untyped-call]
         events = self.text.of(changed, sent, batch)
+        if in_order:
+            self._refuse_large(events)
         if self.sink.by_route:
             routes = self.sink.routes(self.topic)
             events = events.repartition(routes, "route").sortWithinPartitions("route", "ordinal", "id")
-        elif in_order:
+        elif in_order and self.text.keyed:
             events = events.repartition("key").sortWithinPartitions("ordinal")
-        if in_order:
-            self._refuse_large(events)
         envelope = Envelope(self.source, self.text.kinds(sent))
         sender = self.sink.sender(self.topic, envelope, batch)
         began = time.monotonic()
@@ -167,7 +164,7 @@ class Sending:
             first, end = position.pieces, min(position.pieces + pieces.at_once, len(pieces))
             self.step("events.sending", f"pieces {first + 1} to {end} of {len(pieces)} of snapshot {snapshot.id}")
             with pieces.rows(first, end) as rows:
-                self.outbox.send(self.outbox.text.rows(rows, snapshot), [sent], self._batch(position, f"{first}-{end}"))
+                self.outbox.send(rows, [sent], self._batch(position, f"{first}-{end}"))
             position = self._stored(position.model_copy(update={"pieces": end}))
         self.outbox.totals.snapshots += 1
         return self._stored(position.at(snapshot.id))

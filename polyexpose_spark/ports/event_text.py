@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from polyexpose_spark.catalog import Snapshot
+from polyexpose_spark.catalog import Snapshot, in_utc
 from polyexpose_spark.clients.delivery import Kind
 from polyexpose_spark.logical import ColumnType, Field, LogicalType
 from polyexpose_spark.ports.base import Exposure
 from polyexpose_spark.ports.event_names import OPERATIONS, TYPES
 from polyexpose_spark.product import Column, primary_key
-from polyexpose_spark.snapshot import quoted_name
 from polyexpose_spark.value_text import json_of
 
 if TYPE_CHECKING:
@@ -49,7 +47,7 @@ class EventText:
         """Return the events of changes.
 
         Args:
-            changed: rows of Served.changes(), or of rows() below.
+            changed: in the form of Served.changes().
             sent: the snapshots that the rows are of, by their ordinal.
             batch: tells equal rows of one snapshot apart that are not in one frame; for products without a key.
         """
@@ -75,7 +73,7 @@ class EventText:
     def kinds(self, sent: Sequence[Sent]) -> tuple[Kind, ...]:
         """Return what of() says by the number `kind`: every operation of every commit, by its ordinal."""
         return tuple(
-            Kind(type_, _iso(each.snapshot.committed_at), f"{each.sequence:020}")
+            Kind(type_, in_utc(each.snapshot.committed_at), f"{each.sequence:020}")
             for each in sent
             for type_ in TYPES.values()
         )
@@ -88,20 +86,6 @@ class EventText:
             number = F.when(F.col("op") == op, F.lit(index)).otherwise(number)
         return F.col("ordinal") * F.lit(len(TYPES)) + number
 
-    def rows(self, rows: DataFrame, snapshot: Snapshot) -> DataFrame:
-        """Return whole rows in the form of changes, op `read`."""
-        from pyspark.sql import functions as F
-
-        row = F.struct(*(F.col(quoted_name(each.name)) for each in self.exposure.columns))
-        return rows.select(
-            F.lit("read").alias("op"),
-            self._key_struct().alias("key"),
-            F.when(F.lit(False), row).alias("before"),
-            row.alias("after"),
-            F.lit(snapshot.id).alias("snapshot_id"),
-            F.lit(0).alias("ordinal"),
-        )
-
     def _source(self, sent: Sent) -> str:
         of = self.exposure.product
         said = {
@@ -110,7 +94,7 @@ class EventText:
             "table": of.source,
             "tableUuid": self.exposure.table_uuid,
             "snapshotId": str(sent.snapshot.id),
-            "committedAt": _iso(sent.snapshot.committed_at),
+            "committedAt": in_utc(sent.snapshot.committed_at),
             "epoch": sent.epoch,
             "sequence": sent.sequence,
         }
@@ -119,24 +103,23 @@ class EventText:
     def _id_prefix(self, sent: Sent) -> str:
         return f"{self.exposure.table_uuid}:{sent.epoch}:{sent.snapshot.id}:"
 
-    def _key_struct(self) -> Expression:
-        from pyspark.sql import functions as F
-
-        key = primary_key(self.exposure.columns)
-        return F.struct(*(F.col(quoted_name(each.name)) for each in key)) if key else F.lit(None).cast("struct<>")
-
     def _key(self) -> Expression:
         from pyspark.sql import functions as F
 
         key = primary_key(self.exposure.columns)
         return _row(F.col("key"), key) if key else F.lit(None).cast("string")
 
+    @property
+    def keyed(self) -> bool:
+        """Say whether events have a key, and with it an order."""
+        return bool(primary_key(self.exposure.columns))
+
     def _identified(self, made: DataFrame, batch: str) -> DataFrame:
         """Add `id`: by the key, or without one by the row's hash and its number among equal rows."""
         from pyspark.sql import Window
         from pyspark.sql import functions as F
 
-        if primary_key(self.exposure.columns):
+        if self.keyed:
             return made.withColumn("id", F.concat("prefix", "op", F.lit(":"), "key"))
         row = F.sha2("value", 256)
         equal = F.row_number().over(Window.partitionBy("prefix", "op", "value").orderBy("ordinal"))
@@ -199,7 +182,3 @@ def _sha256_mod(text: Expression, modulus: int) -> Expression:
         part = F.conv(F.substring(digest, start, 8), 16, 10).cast("long")
         rest = (rest * F.lit((1 << 32) % modulus) + part) % F.lit(modulus)
     return rest.cast("int")
-
-
-def _iso(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from polyexpose_spark.clients import EventSink, Files, Topic, TopicSettings
+from polyexpose_spark.clients.pubsublite import DEPRECATION
 from polyexpose_spark.errors import ConfigError, PolyexposeError, Problem, Refused, TargetFailed
 from polyexpose_spark.logical import ColumnType, LogicalType
 from polyexpose_spark.ports import asyncapi
@@ -48,12 +48,6 @@ PROTOCOLS: dict[SinkName, Literal["kafka", "googlepubsub", "pubsublite"]] = {
     "pubsub": "googlepubsub",
 }
 """Sink -> protocol of the server in AsyncAPI."""
-
-PUBSUBLITE_ENDS = (
-    "Pub/Sub Lite is deprecated and turned down on 2027-01-31: move to Kafka (sink: kafka), where key, value and "
-    "attributes arrive the same"
-)
-
 
 _UNKEPT = "no tag keeps the snapshot up to which was sent, so expiry may take it away before the next run"
 
@@ -101,17 +95,17 @@ class EventsPort(Port[EventsSettings, EventsAddresses]):
         name, topic = self._sink_name(product), self._topic_name(product)
         if name == "kafka":
             kafka = self._block(product, "kafka", self.addresses.kafka)
-            servers = kafka.bootstrap_servers or self._said(product, "host", "kafka.bootstrap_servers")
+            servers = kafka.bootstrap_servers or self.said(product, "host", "kafka.bootstrap_servers")
             return self.clients.kafka(kafka.model_copy(update={"bootstrap_servers": servers}), topic)
         if name == "pubsublite":
             lite = self._block(product, "pubsublite", self.addresses.pubsublite)
             place = {
-                "project": lite.project or self._said(product, "project", "pubsublite.project"),
-                "location": lite.location or self._said(product, "location", "pubsublite.location"),
+                "project": lite.project or self.said(product, "project", "pubsublite.project"),
+                "location": lite.location or self.said(product, "location", "pubsublite.location"),
             }
             return self.clients.pubsublite(lite.model_copy(update=place), topic)
         pubsub = self._block(product, "pubsub", self.addresses.pubsub)
-        project = pubsub.project or self._said(product, "project", "pubsub.project")
+        project = pubsub.project or self.said(product, "project", "pubsub.project")
         return self.clients.pubsub(pubsub.model_copy(update={"project": project}), topic)
 
     def _topic_name(self, product: DataProduct) -> str:
@@ -131,13 +125,6 @@ class EventsPort(Port[EventsSettings, EventsAddresses]):
             raise ConfigError([Problem(product.path, 0, self.spec.key, message)])
         return block
 
-    def _said(self, product: DataProduct, key: str, setting: str) -> str:
-        value = str(self.spec.address.get(key) or "")
-        if not value:
-            message = f"no {key}: set `{key}` of this server, or ports.events.{setting} in the profile"
-            raise ConfigError([Problem(product.path, 0, self.spec.key, message)])
-        return value
-
     def plan(self, exposure: Exposure) -> Plan:
         """Say where which events would be sent.
 
@@ -152,7 +139,7 @@ class EventsPort(Port[EventsSettings, EventsAddresses]):
         said = str(self.spec.address.get("format") or "json")
         if said != "json":
             raise Refused(f"port {self.spec.server} (events): format {said} is not served; allowed: json")
-        warnings = [PUBSUBLITE_ENDS] if name == "pubsublite" else []
+        warnings = [DEPRECATION] if name == "pubsublite" else []
         if not key:
             warnings.append("no primary key: an update arrives as a delete and a create, and there is no order")
         return Plan(
@@ -184,8 +171,7 @@ class EventsPort(Port[EventsSettings, EventsAddresses]):
         if not folder:
             message = "say where the AsyncAPI document goes: ports.events.documents in the profile"
             raise ConfigError([Problem(product.path, 0, self.spec.key, message)])
-        absolute = folder if "://" in folder else str(Path(folder).absolute())
-        return f"{absolute.rstrip('/')}/{self.spec.server}/{product.id}/asyncapi.json"
+        return f"{folder.rstrip('/')}/{self.spec.server}/{product.id}/asyncapi.json"
 
     def _documents(self, product: DataProduct) -> Files:
         return self.clients.files(self._document_path(product))
@@ -193,9 +179,7 @@ class EventsPort(Port[EventsSettings, EventsAddresses]):
     def document(self, plan: Plan) -> dict[str, Any]:
         """Return the AsyncAPI document."""
         product = plan.exposure.product
-        protocol = PROTOCOLS[self._sink_name(product)]
-        host = plan.address.partition("://")[2].partition("/")[0]
-        server = asyncapi.Server(protocol, host, plan.address)
+        server = asyncapi.Server(PROTOCOLS[self._sink_name(product)], self._sink(product).host, plan.address)
         return asyncapi.document(plan.exposure, server, self._topic_name(product), self.settings, plan.digest)
 
     def held(self, product: DataProduct) -> Held | None:
@@ -289,7 +273,8 @@ class EventsPort(Port[EventsSettings, EventsAddresses]):
             return topic
         if position and (position.snapshot_id or position.pieces):
             raise TargetFailed(
-                f"{sink.address}: the topic is gone, with all that was sent; --from-scratch begins again with all rows"
+                f"{sink.address}: the topic is gone, or the events went to another one before; "
+                "--from-scratch begins again with all rows"
             )
         if not self.addresses.create_topic:
             raise TargetFailed(f"{sink.address}: there is no such topic, and ports.events.create_topic is false")

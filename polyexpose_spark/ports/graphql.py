@@ -94,17 +94,10 @@ class GraphqlPort(Port[GraphqlSettings, GraphqlAddresses]):
         return f"{self._project(product)}.{self._view(product)}"
 
     def _project(self, product: DataProduct) -> str:
-        return self.addresses.project or self._said(product, "project")
+        return self.addresses.project or self.said(product, "project")
 
     def _dataset(self, product: DataProduct) -> str:
-        return self.addresses.dataset or self._said(product, "dataset")
-
-    def _said(self, product: DataProduct, key: str) -> str:
-        value = str(self.spec.address.get(key) or "")
-        if not value:
-            message = f"no {key}: set `{key}` of this server, or ports.gql.{key} in the profile"
-            raise ConfigError([Problem(product.path, 0, self.spec.key, message)])
-        return value
+        return self.addresses.dataset or self.said(product, "dataset")
 
     @property
     def _copied(self) -> bool:

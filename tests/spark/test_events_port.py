@@ -306,6 +306,20 @@ def test_a_table_without_a_key(events: Events) -> None:
     assert not any("partitionkey" in each.attributes for each in messages)
 
 
+def test_several_commits_of_a_table_without_a_key_by_one_stream(events: Events) -> None:
+    events.key = ()
+    events.create("a INT, note STRING")
+    events.insert("(1, 'same')")
+    events.expose()
+    events.insert("(1, 'same')", "(1, 'same')")
+    events.insert("(1, 'same')")
+    receipt = events.expose()
+    assert (receipt.rows, ways(events, receipt)) == (3, ["stream"])
+    messages = events.bus.messages(events.topic)
+    assert ops(messages) == {"r": 1, "c": 3}
+    assert len({each.attributes["id"] for each in messages}) == 4
+
+
 def test_a_delete_is_followed_by_a_tombstone_where_the_topic_is_compacted(events: Events) -> None:
     events.settings = {"compacted": True}
     events.create(properties=MERGE_ON_READ)
@@ -403,6 +417,7 @@ def test_the_asyncapi_document_and_the_plan(events: Events) -> None:
     events.expose()
     [path] = (events.folder / "documents").rglob("asyncapi.json")
     assert json.loads(path.read_text()) == planned_document
+    assert [each["host"] for each in planned_document["servers"].values()] == [events.bus.address]
     events.insert("(2, 'b')")
     events.sql("DELETE FROM {t} WHERE id = 1")
     [planned] = app.plan(events.request())
