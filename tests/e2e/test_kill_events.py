@@ -39,6 +39,10 @@ STEPS = (
     *("describing", "described", "recording", "recorded", "released"),
 )
 KINDS = ("append", "change", "rollback")
+# What is rolled back to was exposed before, and has its tag.
+EVERY_STEP = [
+    (kind, step) for step in STEPS for kind in KINDS if not (kind == "rollback" and step in ("tagging", "tagged"))
+]
 # Before and after the sends, before and after the position is stored; with those below that kill in the middle, eight.
 IN_CI = (("append", "sending"), ("append", "sent"), ("change", "storing"), ("change", "stored"), ("rollback", "sent"))
 
@@ -122,7 +126,8 @@ def topic(request: pytest.FixtureRequest, laptop: Laptop, tmp_path_factory: pyte
     with event_buses.running(name, tmp_path_factory.mktemp(name)) as bus:
         bus.prepare("orders")
         made = Topic(laptop, bus)
-        made.rows = max(100, len(made.expected()))
+        # What another service was sent may have left gaps: the next id is beyond them all.
+        made.rows = 1 + max(int(each["id"]) for each in made.expected().values())
         for step in ("creating" if name != "pubsub" else "claimed", "sent"):
             killed = laptop.run(*made.arguments, "--from-scratch", step=f"events.{step}", what="kill")
             assert killed.code == -signal.SIGKILL, killed.err
@@ -141,8 +146,7 @@ def test_killed_at_a_step(topic: Topic, kind: str, step: str) -> None:
 
 @pytest.mark.soak
 @ON_KAFKA
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(("kind", "step"), EVERY_STEP)
 def test_killed_at_every_step(topic: Topic, kind: str, step: str) -> None:
     topic.kill_and_repeat(kind, step)
 
